@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { clientSelectorsOf } from './destination-rule.ts';
+import type { ServiceEndpoints } from './endpoints.ts';
+import { gatewaysOf } from './gateway.ts';
+import { buildInbound, type InboundService } from './inbound.ts';
+import { selects } from './labels.ts';
+import { findSidecar, type MeshSnapshot } from './mesh-snapshot.ts';
+import { buildOutboundScope, type OutboundScope } from './outbound-scope.ts';
+import type { ProxyNode } from './proxy-node.ts';
+import type { Service } from './service.ts';
+
+/** All that one proxy may see: the complete input of translation. */
+export interface ProxyView {
+  readonly revision: number;
+  readonly node: ProxyNode;
+  readonly mesh: MeshSnapshot['mesh'];
+  readonly trustDomains: readonly string[];
+  /** Shared: the same object for every proxy of this snapshot that may see the same. */
+  readonly outboundScope: OutboundScope;
+  readonly inbound: readonly InboundService[];
+  readonly endpoints: ReadonlyMap<Service, ServiceEndpoints>;
+}
+
+/** Builds what a proxy may see. Cheap where another proxy with the same scope was asked for before. */
+export function buildProxyView(snapshot: MeshSnapshot, node: ProxyNode): ProxyView {
+  const sidecar = node.type === 'sidecar' ? findSidecar(snapshot, node) : undefined;
+  const gateways = node.type === 'router' ? gatewaysOf(snapshot.gateways, node.labels) : [];
+  const sidecarName = sidecar === undefined ? '' : `${sidecar.metadata.namespace}/${sidecar.metadata.name}`;
+  const key = scopeKey(snapshot, node, [sidecarName, gateways.map((gateway) => gateway.key)]);
+  let outboundScope = snapshot.scopes.get(key);
+  if (outboundScope === undefined) {
+    const { type, client, namespace, labels } = node;
+    outboundScope = buildOutboundScope(snapshot, { key, type, client, isCaptured: isCaptured(node), namespace, labels, sidecar, gateways });
+    snapshot.scopes.set(key, outboundScope);
+  }
+  return {
+    revision: snapshot.revision,
+    node,
+    mesh: snapshot.mesh,
+    trustDomains: snapshot.workloads.context.trustDomains,
+    outboundScope,
+    inbound: node.type === 'sidecar' ? buildInbound(snapshot, node, sidecar) : [],
+    endpoints: snapshot.endpoints,
+  };
+}
+
+// Every input of the scope that depends on the proxy. Selectors count by their answer, so that replicas and versions share a scope.
+function scopeKey(snapshot: MeshSnapshot, node: ProxyNode, selected: readonly unknown[]): string {
+  const ruleAnswers = clientSelectorsOf(snapshot.destinationRules, node.namespace).map((selector) => selects(selector, node.labels));
+  const sourceAnswers = snapshot.virtualServices.flatMap(({ sourceSelectors }) =>
+    sourceSelectors.map((selector) => selects(selector, node.labels)),
+  );
+  const answers = [...ruleAnswers, ...sourceAnswers].map(Number).join('');
+  const text = JSON.stringify([node.type, node.client, isCaptured(node), node.namespace, selected, answers]);
+  return createHash('sha256').update(text).digest('base64url');
+}
+
+function isCaptured(node: ProxyNode): boolean {
+  return node.type === 'sidecar' && node.interceptionMode !== 'NONE';
+}

@@ -1,0 +1,137 @@
+import {
+  type ClientKind,
+  type DestinationRuleConfig,
+  type Endpoint,
+  hasEndpointsInCluster,
+  type OutboundScope,
+  type Service,
+  type ServiceEndpoints,
+  type ServicePort,
+  type Subset,
+  selects,
+} from '@mizzen/model';
+import { Cluster_DiscoveryType, Cluster_DnsLookupFamily, ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
+import { loadAssignment } from '../endpoint/load-assignment.ts';
+import { IdentityMemo } from '../memo.ts';
+import { ADS_SOURCE, duration, type Init, parseDuration } from '../messages.ts';
+import { configPath, outboundClusterName } from '../names.ts';
+import { encodeResource, type TranslatedResource } from '../result.ts';
+import { connectionPoolFields } from './connection-pool.ts';
+import { isPassthrough, loadBalancerFields, originalDestinationFields } from './load-balancer.ts';
+import { outlierDetectionFields } from './outlier-detection.ts';
+import { type PortPolicy, policyFor } from './traffic-policy.ts';
+import { upstreamTlsFields } from './upstream-tls.ts';
+
+type ClusterInit = Init<typeof ClusterSchema>;
+
+const DEFAULT_DNS_REFRESH_MS = 60_000;
+const translated = new IdentityMemo<Map<string, readonly TranslatedResource[]>>();
+
+interface ClusterContext {
+  readonly service: Service;
+  readonly rule: DestinationRuleConfig | undefined;
+  readonly mesh: OutboundScope['mesh'];
+  readonly client: ClientKind;
+  readonly isCaptured: boolean;
+  readonly identities: readonly string[];
+  /** Only for services whose endpoints stand in the cluster. */
+  readonly endpoints: ServiceEndpoints | undefined;
+}
+
+/** The clusters of a service: one for each port, and one for each port of each subset. Made once for the same inputs. */
+export function serviceClusters(
+  scope: OutboundScope,
+  service: Service,
+  endpoints: ServiceEndpoints | undefined,
+): readonly TranslatedResource[] {
+  const { mesh, client, isCaptured } = scope;
+  const rule = scope.destinationRule(service.host);
+  const identities = scope.identitiesOf(service);
+  const context: ClusterContext = {
+    service,
+    rule,
+    mesh,
+    client,
+    isCaptured,
+    identities,
+    endpoints: hasEndpointsInCluster(service) ? endpoints : undefined,
+  };
+  const variants = translated.get([service, rule, mesh, identities, context.endpoints], () => new Map());
+  const variant = `${client} ${isCaptured}`;
+  let resources = variants.get(variant);
+  if (resources === undefined) {
+    resources = service.ports
+      .filter((port) => port.protocol !== 'udp')
+      .flatMap((port) => [undefined, ...(rule?.subsets ?? [])].map((subset) => cluster(context, port, subset)));
+    variants.set(variant, resources);
+  }
+  return resources;
+}
+
+function cluster(context: ClusterContext, port: ServicePort, subset: Subset | undefined): TranslatedResource {
+  const { service, rule, mesh, client } = context;
+  const policy = policyFor(rule, port.number, subset);
+  const name = outboundClusterName({ host: service.host, port: port.number, subset: subset?.name });
+  return encodeResource(ClusterSchema, name, {
+    name,
+    ...connectionPoolFields(policy.connectionPool, { protocol: port.protocol, meshConnectTimeout: mesh.connectTimeout }),
+    ...loadBalancerFields(policy),
+    ...discoveryFields(context, { name, port, subset, policy }),
+    ...outlierDetectionFields(policy.outlierDetection),
+    ...upstreamTlsFields(policy.tls, {
+      service,
+      port: port.number,
+      subset: subset?.name,
+      protocol: port.protocol,
+      client,
+      identities: context.identities,
+      isAutoMtls: mesh.enableAutoMtls ?? true,
+    }),
+    metadata: { filterMetadata: { istio: clusterMetadata(context, subset) } },
+  });
+}
+
+interface ClusterTarget {
+  readonly name: string;
+  readonly port: ServicePort;
+  readonly subset: Subset | undefined;
+  readonly policy: PortPolicy;
+}
+
+function discoveryFields(context: ClusterContext, target: ClusterTarget): ClusterInit {
+  const { service } = context;
+  if (service.resolution === 'passthrough' || isPassthrough(target.policy)) return originalDestinationFields(context.isCaptured);
+  if (service.resolution === 'static') {
+    return {
+      clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
+      edsClusterConfig: { edsConfig: ADS_SOURCE, serviceName: target.name },
+    };
+  }
+  const endpoints = inlineEndpoints(context, target);
+  // Envoy's LOGICAL_DNS takes exactly one name.
+  const isLogical = service.resolution === 'dns-round-robin' && endpoints.length === 1;
+  return {
+    clusterDiscoveryType: { case: 'type', value: isLogical ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS },
+    dnsLookupFamily: Cluster_DnsLookupFamily.V4_ONLY,
+    dnsRefreshRate: duration(parseDuration(context.mesh.dnsRefreshRate) ?? DEFAULT_DNS_REFRESH_MS),
+    respectDnsTtl: true,
+    loadAssignment: loadAssignment(target.name, endpoints, ''),
+  };
+}
+
+// A Unix socket has no name to look up.
+function inlineEndpoints(context: ClusterContext, { port, subset }: ClusterTarget): Endpoint[] {
+  const all = context.endpoints?.byPort.get(port.number) ?? [];
+  return all.filter((endpoint) => !endpoint.address.startsWith('unix://') && selects(subset?.labels, endpoint.labels));
+}
+
+/** What telemetry and people read from a cluster. Source: istio pilot/pkg/networking/util/util.go AddSubsetToMetadata, BuildConfigInfoMetadata (1.32 dev). */
+function clusterMetadata({ service, rule }: ClusterContext, subset: Subset | undefined) {
+  const [source] = rule?.sources ?? [];
+  return {
+    ...(source && { config: configPath('destination-rule', source.metadata) }),
+    ...(service.isExternal && { external: true }),
+    services: [{ host: service.host, name: service.name, namespace: service.namespace }],
+    ...(subset && { subset: subset.name }),
+  };
+}

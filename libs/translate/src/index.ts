@@ -1,0 +1,10 @@
+export { translateClusters, translateOutboundClusters } from './cluster/translate-clusters.ts';
+export { diagnoseSnapshot } from './diagnose/diagnose-snapshot.ts';
+export { SUPPORTED_FIELDS } from './diagnose/supported-fields.ts';
+export { translateEndpoints } from './endpoint/translate-endpoints.ts';
+export { boundServers, gatewayListenerName } from './gateway-servers.ts';
+export { translateListeners } from './listener/translate-listeners.ts';
+export { inboundClusterName, outboundClusterName, parseOutboundClusterName } from './names.ts';
+export type { TranslatedResource, TranslateResult } from './result.ts';
+export { translateRoutes } from './route/translate-routes.ts';
+export { type Credential, translateSecrets } from './secret/translate-secrets.ts';

@@ -1,0 +1,46 @@
+import type { ProxyView } from '@mizzen/model';
+import type { FilterSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
+import { TcpProxySchema } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
+import { PluginConfigSchema as StatsConfigSchema } from '@mizzen/xds-api/stats/config';
+import { policyFor } from '../cluster/traffic-policy.ts';
+import { any, type Init, optionalDuration } from '../messages.ts';
+import { parseOutboundClusterName } from '../names.ts';
+import type { Read } from '../route/destinations.ts';
+import type { TcpTarget } from '../route/tcp-targets.ts';
+import { accessLogs } from './access-log.ts';
+import { type HttpRole, statsConfig } from './http-filters.ts';
+
+/** The network filters of a connection that is carried as it is. */
+export function tcpFilters(
+  view: ProxyView,
+  options: { role: HttpRole; statPrefix: string; targets: readonly TcpTarget[] },
+): Init<typeof FilterSchema>[] {
+  const { targets, role, statPrefix } = options;
+  const [first, another] = targets;
+  const config = any(TcpProxySchema, {
+    statPrefix,
+    clusterSpecifier:
+      another === undefined
+        ? { case: 'cluster', value: first?.cluster ?? '' }
+        : { case: 'weightedClusters', value: { clusters: targets.map(({ cluster, weight }) => ({ name: cluster, weight })) } },
+    accessLog: accessLogs(view.mesh),
+    ...(role !== 'inbound' && connectionLimits(targets, (look) => look(view.outboundScope))),
+  });
+  const proxy = { name: 'envoy.filters.network.tcp_proxy', configType: { case: 'typedConfig', value: config } } as const;
+  if (view.node.client !== 'mizzen') return [proxy];
+  return [{ name: 'istio.stats', configType: { case: 'typedConfig', value: any(StatsConfigSchema, statsConfig(role)) } }, proxy];
+}
+
+type TcpLimits = Pick<Init<typeof TcpProxySchema>, 'idleTimeout' | 'maxDownstreamConnectionDuration'>;
+
+/** How long connections may idle and live, as the rule of the first target says. Source: istio networkfilter.go (1.32 dev). */
+export function connectionLimits(targets: readonly TcpTarget[], read: Read): TcpLimits {
+  const target = parseOutboundClusterName(targets[0]?.cluster ?? '');
+  if (target === undefined) return {};
+  const rule = read((scope) => scope.destinationRule(target.host));
+  const subset = rule?.subsets.find(({ name }) => name === target.subset);
+  const { tcp } = policyFor(rule, target.port, subset).connectionPool ?? {};
+  const idleTimeout = optionalDuration(tcp?.idleTimeout);
+  const maxDownstreamConnectionDuration = optionalDuration(tcp?.maxConnectionDuration);
+  return { ...(idleTimeout && { idleTimeout }), ...(maxDownstreamConnectionDuration && { maxDownstreamConnectionDuration }) };
+}
