@@ -1,0 +1,1 @@
+export { createXdsClient, type XdsClient, type XdsClientOptions, type XdsClientState } from './xds-client.ts';
