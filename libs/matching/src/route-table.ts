@@ -1,0 +1,288 @@
+import type { DataSource } from '@mizzen/xds-api/envoy/config/core/v3/base';
+import type { RouteConfiguration } from '@mizzen/xds-api/envoy/config/route/v3/route';
+import {
+  type Route as RouteMessage,
+  type VirtualHost,
+  VirtualHost_TlsRequirementType,
+} from '@mizzen/xds-api/envoy/config/route/v3/route_components';
+import { compileQueryParameters, compileRequestHeaders, type RequestCondition, runtimeFractionOf } from './conditions.ts';
+import { Field, type FieldRejection, refuseFields } from './field.ts';
+import { compilePerFilterConfig, NO_FILTER_CONFIG, type PerFilterConfig } from './filter-configs.ts';
+import { compileHeaderMutations, type HeaderMutations } from './header-mutations.ts';
+import { compilePathMatch, type PathMatch } from './path-match.ts';
+import { type CompiledRedirect, compileRedirect, TLS_REDIRECT } from './redirect.ts';
+import { pathOnly, type RequestView } from './request.ts';
+import { type CompiledRouteAction, combine, compileRouteAction, type MutationLists } from './route-action.ts';
+import { DomainTable, stripPort } from './virtual-hosts.ts';
+
+/** What is common to the routes of a virtual host and needed while one of them is followed. */
+export interface CompiledVirtualHost {
+  readonly name: string;
+  /** x-envoy-attempt-count to the upstream and to the client. */
+  readonly includesRequestAttemptCount: boolean;
+  readonly includesAttemptCountInResponse: boolean;
+}
+
+export type CompiledAction =
+  | { readonly kind: 'route'; readonly route: CompiledRouteAction }
+  | { readonly kind: 'redirect'; readonly redirect: CompiledRedirect }
+  | { readonly kind: 'direct-response'; readonly status: number; readonly body: Buffer };
+
+/** One route, immutable. It is also the result of a match. */
+export interface CompiledRoute {
+  readonly name: string;
+  readonly virtualHost: CompiledVirtualHost;
+  readonly action: CompiledAction;
+  /** For redirects and direct responses; a routed request takes those of its target. */
+  readonly mutations: MutationLists;
+  readonly filterConfig: PerFilterConfig;
+  /** Name of the span, '' for the default. */
+  readonly decoratorOperation: string;
+  /** How much of a request body may be kept for retries; undefined: the listener's limit. */
+  readonly requestBufferLimitBytes: number | undefined;
+}
+
+interface MatchableRoute extends CompiledRoute {
+  readonly path: PathMatch;
+  readonly conditions: readonly RequestCondition[];
+}
+
+interface VirtualHostEntry {
+  readonly virtualHost: CompiledVirtualHost;
+  readonly routes: readonly MatchableRoute[];
+  /** Answers everything that did not come by TLS. */
+  readonly tlsRedirect: CompiledRoute | undefined;
+}
+
+/** A route configuration, compiled once; immutable. */
+export class RouteTable {
+  readonly name: string;
+  /** Every cluster that a route names. */
+  readonly clusters: ReadonlySet<string>;
+  /** Lower-cased headers that are only believed from inside. */
+  readonly internalOnlyHeaders: readonly string[];
+  readonly #domains: DomainTable<VirtualHostEntry>;
+  readonly #ignoresPort: boolean;
+
+  constructor(parts: {
+    name: string;
+    clusters: ReadonlySet<string>;
+    internalOnlyHeaders: readonly string[];
+    domains: DomainTable<VirtualHostEntry>;
+    ignoresPort: boolean;
+  }) {
+    this.name = parts.name;
+    this.clusters = parts.clusters;
+    this.internalOnlyHeaders = parts.internalOnlyHeaders;
+    this.#domains = parts.domains;
+    this.#ignoresPort = parts.ignoresPort;
+  }
+
+  /** The first route of the request's virtual host that takes it; undefined: 404. Allocates nothing for plain paths. */
+  match(request: RequestView): CompiledRoute | undefined {
+    const entry = this.#domains.find(this.#ignoresPort ? stripPort(request.authority) : request.authority);
+    if (entry === undefined) return undefined;
+    if (entry.tlsRedirect !== undefined && request.scheme !== 'https') return entry.tlsRedirect;
+    const path = pathOnly(request.path);
+    const isConnect = request.method === 'CONNECT';
+    for (const route of entry.routes) {
+      if (route.path.kind === 'connect' ? !isConnect : !route.path.matches(path)) continue;
+      if (holdsAll(route.conditions, request)) return route;
+    }
+    return undefined;
+  }
+
+  /** The virtual host that a host belongs to. */
+  virtualHost(authority: string): CompiledVirtualHost | undefined {
+    return this.#domains.find(this.#ignoresPort ? stripPort(authority) : authority)?.virtualHost;
+  }
+}
+
+function holdsAll(conditions: readonly RequestCondition[], request: RequestView): boolean {
+  for (const condition of conditions) {
+    if (!condition(request)) return false;
+  }
+  return true;
+}
+
+/**
+ * Compiles a route configuration. Anything that cannot be used is rejected by its place, and then there is no table: the caller
+ * refuses the resource and keeps what it had.
+ */
+export function compileRouteConfiguration(
+  message: RouteConfiguration,
+  at: Field = new Field('', []),
+): { readonly table: RouteTable | undefined; readonly rejections: readonly FieldRejection[] } {
+  const before = at.rejections.length;
+  refuseFields(at, message, ['vhds', 'clusterSpecifierPlugins', 'ignorePathParametersInPathMatching']);
+  const level: Level = {
+    mutations: levelMutations(message, EMPTY_MUTATIONS, at, message.mostSpecificHeaderMutationsWins),
+    mostSpecificWins: message.mostSpecificHeaderMutationsWins,
+    filterConfig: compilePerFilterConfig(message.typedPerFilterConfig, NO_FILTER_CONFIG, at),
+    mirrors: message.requestMirrorPolicies,
+  };
+  const domains = new DomainTable<VirtualHostEntry>();
+  const clusters = new Set<string>();
+  message.virtualHosts.forEach((virtualHost, index) => {
+    const field = at.child('virtual_hosts', index);
+    const entry = compileVirtualHost(virtualHost, level, field);
+    if (virtualHost.domains.length === 0) field.child('domains').reject('needs at least one domain');
+    virtualHost.domains.forEach((domain, position) => {
+      domains.add(domain, entry, field.child('domains', position));
+    });
+    for (const { action } of entry.routes) if (action.kind === 'route') for (const cluster of action.route.clusters) clusters.add(cluster);
+  });
+  if (at.rejections.length > before) return { table: undefined, rejections: at.rejections };
+  const internalOnlyHeaders = message.internalOnlyHeaders.map((name) => name.toLowerCase());
+  return {
+    table: new RouteTable({ name: message.name, clusters, internalOnlyHeaders, domains, ignoresPort: message.ignorePortInHostMatching }),
+    rejections: [],
+  };
+}
+
+interface Level {
+  readonly mutations: MutationLists;
+  readonly mostSpecificWins: boolean;
+  readonly filterConfig: PerFilterConfig;
+  readonly mirrors: VirtualHost['requestMirrorPolicies'];
+}
+
+const EMPTY_MUTATIONS: MutationLists = { request: [], response: [] };
+
+function levelMutations(
+  message: Pick<RouteMessage, 'requestHeadersToAdd' | 'requestHeadersToRemove' | 'responseHeadersToAdd' | 'responseHeadersToRemove'>,
+  outer: MutationLists,
+  field: Field,
+  mostSpecificWins: boolean,
+): MutationLists {
+  const compiled = (direction: 'request' | 'response'): HeaderMutations | undefined =>
+    compileHeaderMutations(message[`${direction}HeadersToAdd`], message[`${direction}HeadersToRemove`], {
+      add: field.child(`${direction}_headers_to_add`),
+      remove: field.child(`${direction}_headers_to_remove`),
+    });
+  return {
+    request: combine(compiled('request'), outer.request, mostSpecificWins),
+    response: combine(compiled('response'), outer.response, mostSpecificWins),
+  };
+}
+
+function compileVirtualHost(message: VirtualHost, outer: Level, field: Field): VirtualHostEntry {
+  refuseFields(field, message, [
+    'matcher',
+    'virtualClusters',
+    'rateLimits',
+    'retryPolicyTypedConfig',
+    'hedgePolicy',
+    'includeIsTimeoutRetryHeader',
+    'cors',
+  ]);
+  const virtualHost: CompiledVirtualHost = {
+    name: message.name,
+    includesRequestAttemptCount: message.includeRequestAttemptCount,
+    includesAttemptCountInResponse: message.includeAttemptCountInResponse,
+  };
+  const level: Level = {
+    ...outer,
+    mutations: levelMutations(message, outer.mutations, field, outer.mostSpecificWins),
+    filterConfig: compilePerFilterConfig(message.typedPerFilterConfig, outer.filterConfig, field),
+    mirrors: message.requestMirrorPolicies.length > 0 ? message.requestMirrorPolicies : outer.mirrors,
+  };
+  const routes = message.routes.map((route, index) => compileRoute(route, { message, virtualHost, level }, field.child('routes', index)));
+  const tlsRedirect: CompiledRoute | undefined =
+    message.requireTls === VirtualHost_TlsRequirementType.NONE
+      ? undefined
+      : {
+          name: '',
+          virtualHost,
+          action: { kind: 'redirect', redirect: TLS_REDIRECT },
+          mutations: EMPTY_MUTATIONS,
+          filterConfig: NO_FILTER_CONFIG,
+          decoratorOperation: '',
+          requestBufferLimitBytes: undefined,
+        };
+  return { virtualHost, routes, tlsRedirect };
+}
+
+function compileRoute(
+  message: RouteMessage,
+  parent: { message: VirtualHost; virtualHost: CompiledVirtualHost; level: Level },
+  field: Field,
+): MatchableRoute {
+  const { level } = parent;
+  const mutations = levelMutations(message, level.mutations, field, level.mostSpecificWins);
+  const filterConfig = compilePerFilterConfig(message.typedPerFilterConfig, level.filterConfig, field);
+  const { path, conditions } = compileMatch(message, field.child('match'));
+  refuseFields(field, message, ['tracing']);
+  return {
+    name: message.name,
+    virtualHost: parent.virtualHost,
+    action: compileAction(message, { ...parent, path, mutations, filterConfig }, field),
+    mutations,
+    filterConfig,
+    decoratorOperation: message.decorator?.operation ?? '',
+    requestBufferLimitBytes: message.perRequestBufferLimitBytes ?? parent.message.perRequestBufferLimitBytes,
+    path,
+    conditions,
+  };
+}
+
+function compileMatch({ match }: RouteMessage, field: Field): { path: PathMatch; conditions: RequestCondition[] } {
+  if (match === undefined) {
+    field.reject('is required');
+    return { path: { kind: 'path', text: '', matches: () => false }, conditions: [] };
+  }
+  refuseFields(field, match, ['tlsContext', 'dynamicMetadata']);
+  const conditions = [...compileRequestHeaders(match.headers, field), ...compileQueryParameters(match.queryParameters, field)];
+  if (match.grpc !== undefined) conditions.push((request) => /^application\/grpc(?:\+|$)/.test(request.header('content-type') ?? ''));
+  if (match.runtimeFraction !== undefined) {
+    const ratio = runtimeFractionOf(match.runtimeFraction);
+    conditions.push((request) => request.random < ratio);
+  }
+  return { path: compilePathMatch(match, field), conditions };
+}
+
+type ActionContext = { message: VirtualHost; level: Level; path: PathMatch; mutations: MutationLists; filterConfig: PerFilterConfig };
+
+function compileAction({ action }: RouteMessage, context: ActionContext, field: Field): CompiledAction {
+  switch (action.case) {
+    case 'route': {
+      const { path: match, mutations, filterConfig, level } = context;
+      const route = compileRouteAction(action.value, {
+        match,
+        mutations,
+        filterConfig,
+        mostSpecificWins: level.mostSpecificWins,
+        virtualHostRetry: context.message.retryPolicy,
+        virtualHostMirrors: level.mirrors,
+        field: field.child('route'),
+      });
+      return { kind: 'route', route };
+    }
+    case 'redirect':
+      return { kind: 'redirect', redirect: compileRedirect(action.value, context.path, field.child('redirect')) };
+    case 'directResponse': {
+      const at = field.child('direct_response');
+      const { status, body } = action.value;
+      if (status < 200 || status > 599) at.child('status').reject('must be between 200 and 599');
+      return { kind: 'direct-response', status, body: inlineBody(body, at.child('body')) };
+    }
+    default:
+      field.reject('needs one of route, redirect, direct_response');
+      return { kind: 'direct-response', status: 500, body: Buffer.alloc(0) };
+  }
+}
+
+function inlineBody(source: DataSource | undefined, field: Field): Buffer {
+  const specifier = source?.specifier;
+  switch (specifier?.case) {
+    case undefined:
+      return Buffer.alloc(0);
+    case 'inlineString':
+      return Buffer.from(specifier.value, 'utf8');
+    case 'inlineBytes':
+      return Buffer.from(specifier.value);
+    default:
+      field.reject('only inline_string and inline_bytes are supported');
+      return Buffer.alloc(0);
+  }
+}

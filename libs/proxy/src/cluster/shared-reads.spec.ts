@@ -1,0 +1,89 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { sharedReads } from './shared-reads.ts';
+
+/** Collects what a socket emits, without copying it: chunks that were overwritten later would show. */
+class Collector {
+  readonly chunks: Buffer[] = [];
+  readonly socket: Socket;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk: Buffer) => this.chunks.push(chunk));
+  }
+
+  async untilBytes(bytes: number): Promise<Buffer> {
+    while (this.all().length < bytes) await once(this.socket, 'data');
+    return this.all();
+  }
+
+  all(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+}
+
+describe('sharedReads', () => {
+  let server: Server;
+  const peers: Socket[] = [];
+  const clients: Socket[] = [];
+
+  beforeEach(async () => {
+    server = createServer((peer) => peers.push(peer.on('error', () => peer.destroy()))).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  });
+
+  afterEach(async () => {
+    for (const socket of [...clients.splice(0), ...peers.splice(0)]) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  });
+
+  async function open(): Promise<{ peer: Socket; client: Socket }> {
+    const { port } = server.address() as AddressInfo;
+    const client: Socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, onread: sharedReads(() => client) });
+    clients.push(client);
+    const [[peer]] = (await Promise.all([once(server, 'connection'), once(client, 'connect')])) as [[Socket], unknown];
+    return { peer, client };
+  }
+
+  it('keeps the bytes of sockets that read in turn apart', async () => {
+    const [a, b] = [await open(), await open()];
+    const [ofA, ofB] = [new Collector(a.client), new Collector(b.client)];
+    for (let round = 1; round <= 200; round++) {
+      a.peer.write(Buffer.alloc(700, round % 251));
+      b.peer.write(Buffer.alloc(900, 255 - (round % 251)));
+      await Promise.all([ofA.untilBytes(round * 700), ofB.untilBytes(round * 900)]);
+    }
+    const expected = (size: number, byte: (round: number) => number): Buffer =>
+      Buffer.concat(Array.from({ length: 200 }, (_, index) => Buffer.alloc(size, byte(index + 1))));
+    expect(ofA.all().equals(expected(700, (round) => round % 251))).toBe(true);
+    expect(ofB.all().equals(expected(900, (round) => 255 - (round % 251)))).toBe(true);
+  });
+
+  it('delivers more than fits into one read, and the end', async () => {
+    const { peer, client } = await open();
+    const collector = new Collector(client);
+    const sent = Buffer.from(Array.from({ length: 500_000 }, (_, index) => index % 253));
+    peer.end(sent);
+    await once(client, 'end');
+    expect(collector.all().equals(sent)).toBe(true);
+  });
+
+  it('delivers nothing while it is paused, and everything after', async () => {
+    const { peer, client } = await open();
+    const collector = new Collector(client);
+    peer.write('one');
+    await collector.untilBytes(3);
+    client.pause();
+    peer.write('two');
+    // Another connection's round trip: what was sent before has arrived by then.
+    const other = await open();
+    const ofOther = new Collector(other.client);
+    other.peer.write('x');
+    await ofOther.untilBytes(1);
+    expect(collector.all().toString()).toBe('one');
+    client.resume();
+    expect((await collector.untilBytes(6)).toString()).toBe('onetwo');
+  });
+});

@@ -1,0 +1,39 @@
+import * as net from 'node:net';
+import { getSystemErrorName } from 'node:util';
+import { ConfigError } from '../config/config-error.ts';
+import { addressText } from '../config/values.ts';
+import type { SocketAddress } from '../contract.ts';
+
+interface ListenHandle {
+  close(): void;
+}
+
+type CreateServerHandle = (address: string, port: number, addressType: 4 | 6 | -1) => ListenHandle | number;
+
+/**
+ * Starts listening and knows before it returns whether that worked: a NACK must be given in the same moment in which the configuration
+ * arrives. `server.listen` tells one event loop turn later, hence the function that node:cluster uses below it. Throws ConfigError.
+ */
+export function listenNow(server: net.Server, address: SocketAddress, options: { readonly backlog?: number } = {}): void {
+  const text = addressText(address);
+  const createServerHandle = (net as unknown as { readonly _createServerHandle: CreateServerHandle })._createServerHandle;
+  const handle =
+    address.kind === 'pipe'
+      ? createServerHandle(address.path, -1, -1)
+      : createServerHandle(address.host, address.port, net.isIPv6(address.host) ? 6 : 4);
+  if (typeof handle === 'number') throw new ConfigError('address', `cannot bind ${text}: ${describe(getSystemErrorName(handle))}`);
+  // Without a listener a late error would end the process; it is told below, in time.
+  server.once('error', ignore);
+  server.listen(handle, options.backlog);
+  if (!server.listening) throw new ConfigError('address', `cannot bind ${text}: ${describe('EADDRINUSE')}`);
+  server.removeListener('error', ignore);
+}
+
+function ignore(): void {}
+
+function describe(code: string): string {
+  if (code === 'EADDRINUSE') return 'address already in use';
+  if (code === 'EACCES') return 'permission denied; ports below 1024 need a privilege';
+  if (code === 'EADDRNOTAVAIL') return 'no such address on this machine';
+  return code;
+}

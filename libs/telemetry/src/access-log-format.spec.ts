@@ -1,0 +1,72 @@
+import { describe, expect, it } from '@jest/globals';
+import { compileAccessLogFormat, ISTIO_TEXT_FORMAT } from './access-log-format.ts';
+import type { StreamInfo } from './stream-info.ts';
+import { aStream } from './testing/stream-info.ts';
+
+describe('access log format', () => {
+  it("prints Istio's default line", () => {
+    expect(compileAccessLogFormat(ISTIO_TEXT_FORMAT)(aStream())).toBe(
+      '[2026-01-02T03:04:05.678Z] "GET /reviews/1?a=b HTTP/1.1" 200 - via_upstream - "-" 0 295 8 5 "10.0.0.1" "curl/8" "id-1" "reviews:9080" ' +
+        '"10.0.0.2:9080" outbound|9080|v1|reviews.default.svc.cluster.local 10.0.0.1:40000 10.0.0.9:9080 10.0.0.1:50000 - default\n',
+    );
+  });
+
+  const cases: readonly (readonly [format: string, expected: string, overrides?: Partial<StreamInfo>])[] = [
+    ['%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%', '/before', { originalPath: '/before', path: '/after' }],
+    ['%REQ(USER-AGENT):4%', 'curl'],
+    ['%REQ_WITHOUT_QUERY(:PATH)%', '/reviews/1'],
+    ['%RESP(X-A?X-B)%', 'b', { responseHeader: (name) => (name === 'x-b' ? 'b' : undefined) }],
+    ['%TRAILER(GRPC-STATUS)%', '0', { responseTrailer: () => '0' }],
+    ['%START_TIME(%Y/%m/%dT%H:%M:%S.%3f%z)%', '2026/01/02T03:04:05.678+0000'],
+    [
+      '%RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG%',
+      'UF,URX UpstreamConnectionFailure,UpstreamRetryLimitExceeded',
+      { flags: ['upstreamConnectionFailure', 'upstreamRetryLimitExceeded'] },
+    ],
+    ['%DOWNSTREAM_PEER_URI_SAN% %UPSTREAM_PEER_URI_SAN%', '- spiffe://cluster.local/ns/default/sa/reviews'],
+    ['%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %UPSTREAM_REMOTE_PORT%', '10.0.0.1 9080'],
+    ['%RESPONSE_DURATION% %REQUEST_DURATION% %RESPONSE_TX_DURATION%', '6 1 2'],
+  ];
+  it.each(cases.map(([format, expected, overrides = {}]) => [format, expected, overrides] as const))(
+    'prints %s as %s',
+    (format, expected, overrides) => {
+      expect(compileAccessLogFormat(format)(aStream(overrides))).toBe(expected);
+    },
+  );
+
+  it('prints percent signs that are written twice', () => {
+    expect(compileAccessLogFormat('100%% %PROTOCOL%')(aStream())).toBe('100% HTTP/1.1');
+  });
+
+  it('lets no value forge a line or a field', () => {
+    const line = compileAccessLogFormat('"%REQ(USER-AGENT)%" %PROTOCOL%\n')(aStream({ requestHeader: () => 'x" 200\n[fake]\u001b[31m\\' }));
+    expect(line).toBe('"x\\" 200\\x0a[fake]\\x1b[31m\\\\" HTTP/1.1\n');
+  });
+
+  it.each([
+    ['a %NOPE% b', 'unknown operator %NOPE% at position 2'],
+    ['%REQ%', '%REQ%: needs the name of a header at position 0'],
+    ['%PROTOCOL', 'an operator is not closed: write %NAME%, or %% for a percent sign at position 0'],
+    ['%PROTOCOL(x)%', '%PROTOCOL% takes no argument at position 0'],
+    ['%START_TIME(%Q)%', '%START_TIME%: time format %Q is not supported at position 0'],
+  ])('refuses %s', (format, message) => {
+    expect(() => compileAccessLogFormat(format)).toThrow(message);
+  });
+
+  it('gives JSON with types kept, null for what is missing, and nesting', () => {
+    const format = {
+      code: '%RESPONSE_CODE%',
+      text: 'code %RESPONSE_CODE%',
+      sni: '%REQUESTED_SERVER_NAME%',
+      nested: { path: '%REQ(:PATH)%' },
+      fixed: 7,
+    };
+    expect(JSON.parse(compileAccessLogFormat(format)(aStream()))).toEqual({
+      code: 200,
+      text: 'code 200',
+      sni: null,
+      nested: { path: '/reviews/1?a=b' },
+      fixed: 7,
+    });
+  });
+});

@@ -1,0 +1,113 @@
+/** Envoy's response flags, in the order in which Envoy prints them. Source: envoy StreamInfo::ResponseFlagUtils (1.40). */
+export const RESPONSE_FLAG = {
+  failedLocalHealthCheck: 'LH',
+  noHealthyUpstream: 'UH',
+  upstreamRequestTimeout: 'UT',
+  localReset: 'LR',
+  upstreamRemoteReset: 'UR',
+  upstreamConnectionFailure: 'UF',
+  upstreamConnectionTermination: 'UC',
+  upstreamOverflow: 'UO',
+  noRouteFound: 'NR',
+  delayInjected: 'DI',
+  faultInjected: 'FI',
+  rateLimited: 'RL',
+  unauthorizedExternalService: 'UAEX',
+  rateLimitServiceError: 'RLSE',
+  downstreamConnectionTermination: 'DC',
+  upstreamRetryLimitExceeded: 'URX',
+  streamIdleTimeout: 'SI',
+  invalidEnvoyRequestHeaders: 'IH',
+  downstreamProtocolError: 'DPE',
+  upstreamProtocolError: 'UPE',
+  upstreamMaxStreamDurationReached: 'UMSDR',
+  noClusterFound: 'NC',
+  durationTimeout: 'DT',
+} as const;
+
+export type ResponseFlag = keyof typeof RESPONSE_FLAG;
+
+/** A workload as its proxy describes it to others; what Istio's source_* and destination_* labels are made of. */
+export interface PeerMetadata {
+  readonly workload: string;
+  readonly namespace: string;
+  readonly clusterId: string;
+  readonly canonicalService: string;
+  readonly canonicalRevision: string;
+  readonly app: string;
+  readonly version: string;
+}
+
+/** The service that a cluster stands for: Istio's `metadata.filter_metadata.istio.services[0]` of the cluster. */
+export interface DestinationService {
+  /** `reviews.default.svc.cluster.local` */
+  readonly host: string;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/** One header of a message: lower-cased name, value as received. */
+export type HeaderReader = (lowerCaseName: string) => string | undefined;
+
+/**
+ * What is known of one request (or, for TCP, one connection) when it ends. The router fills it; the access log, the metrics and the
+ * span read it. Times are `Clock.monotonic()` milliseconds, except `startTimeMs`, which is since the epoch. Unknown strings are ''.
+ */
+export interface StreamInfo {
+  readonly startTimeMs: number;
+  readonly startMonotonicMs: number;
+  /** `HTTP/1.1`, `HTTP/1.0`, `HTTP/2`; '' for TCP. */
+  protocol: string;
+  method: string;
+  /** Path with query, as routed (rewritten); the original is `originalPath` where a rewrite happened, else ''. */
+  path: string;
+  originalPath: string;
+  authority: string;
+  scheme: string;
+  requestHeader: HeaderReader;
+  responseHeader: HeaderReader;
+  responseTrailer: HeaderReader;
+  /** 0 when no response was sent. */
+  responseCode: number;
+  responseCodeDetails: string;
+  connectionTerminationDetails: string;
+  flags: ResponseFlag[];
+  /** Body bytes, as in Envoy's %BYTES_RECEIVED% and %BYTES_SENT%. */
+  bytesReceived: number;
+  bytesSent: number;
+  /** Bytes on the wire, headers included: what istio_request_bytes and istio_response_bytes record. */
+  wireBytesReceived: number;
+  wireBytesSent: number;
+  /** Set at the end. */
+  endMonotonicMs: number;
+  /** First byte to and first byte from the upstream, for x-envoy-upstream-service-time; 0 when none. */
+  upstreamRequestSentMs: number;
+  upstreamResponseStartMs: number;
+  upstreamAttempts: number;
+  routeName: string;
+  /** What the route calls its requests (`decorator.operation`), or ''. */
+  operation: string;
+  virtualHostName: string;
+  upstreamCluster: string;
+  /** `127.0.0.1:9080`, or a socket's path. */
+  upstreamHost: string;
+  upstreamLocalAddress: string;
+  upstreamTransportFailureReason: string;
+  /** First URI SAN of the peer's certificate, both ways; '' without mTLS. */
+  upstreamPeerUriSan: string;
+  downstreamPeerUriSan: string;
+  /** First URI SAN of the certificate that this proxy presented. */
+  downstreamLocalUriSan: string;
+  upstreamLocalUriSan: string;
+  downstreamLocalAddress: string;
+  downstreamRemoteAddress: string;
+  requestedServerName: string;
+  /** Whether the downstream connection proved an identity by mTLS. */
+  isDownstreamMtls: boolean;
+  destinationService: DestinationService | undefined;
+  /** The other side's metadata: upstream's on the client's proxy, downstream's on the server's. */
+  peer: PeerMetadata | undefined;
+  grpcStatus: string;
+  traceId: string;
+  requestId: string;
+}
