@@ -1,0 +1,1 @@
+export { ingressGatewayApp, ingressGatewaySettings } from './ingress-gateway-app.ts';

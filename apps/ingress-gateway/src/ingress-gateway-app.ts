@@ -1,0 +1,60 @@
+import { agentOptionsOf, agentSettings, createAgent, parseLabels, parsePortMap } from '@mizzen/agent';
+import { type App, settings, systemClock } from '@mizzen/core';
+import { createProxy } from '@mizzen/proxy';
+import { portMapOf } from './port-map.ts';
+import { mayBindPrivilegedPorts } from './privileged-ports.ts';
+
+export const ingressGatewaySettings = {
+  namespace: settings.string('namespace', { help: "the gateway's namespace", fallback: 'istio-system', placeholder: 'NAME' }),
+  serviceAccount: settings.string('service-account', {
+    help: "the gateway's identity in its namespace",
+    fallback: 'istio-ingressgateway',
+    placeholder: 'NAME',
+  }),
+  workloadName: settings.string('workload-name', {
+    help: "the gateway's name in telemetry",
+    fallback: 'istio-ingressgateway',
+    placeholder: 'NAME',
+  }),
+  instance: settings.string<string | undefined>('instance', {
+    help: 'name of this instance (default: the workload name with the process id)',
+    fallback: undefined,
+    placeholder: 'NAME',
+  }),
+  mapPort: settings.list('map-port', {
+    help: "bind the second port in place of a Gateway server's first (default: 80=8080 and 443=8443 where ports below 1024 may not be bound)",
+    placeholder: 'PORT=PORT',
+  }),
+  ...agentSettings,
+};
+
+// What Istio's own ingress gateway is labelled with: Gateways select it by them.
+const DEFAULT_LABELS = { app: 'istio-ingressgateway', istio: 'ingressgateway' };
+export const ingressGatewayApp: App<typeof ingressGatewaySettings> = {
+  name: 'ingress-gateway',
+  summary: 'The proxy at the edge of the mesh: serves what Gateways that select it say.',
+  schema: ingressGatewaySettings,
+  async start({ settings: values, logger }) {
+    const portMap = portMapOf(parsePortMap(values.mapPort), await mayBindPrivilegedPorts());
+    if (portMap.size > 0) logger.info({ portMap: Object.fromEntries(portMap) }, 'ports of Gateway servers are mapped');
+    const agent = createAgent({
+      ...agentOptionsOf(values, { clock: systemClock, random: Math.random, logger }),
+      proxyType: 'router',
+      workload: {
+        namespace: values.namespace,
+        serviceAccount: values.serviceAccount,
+        name: values.workloadName,
+        instance: values.instance ?? `${values.workloadName}-${process.pid}`,
+        labels: { ...DEFAULT_LABELS, ...parseLabels(values.labels) },
+        workloadGroup: undefined,
+      },
+      inbound: [],
+      httpProxyPort: undefined,
+      portMap,
+      createProxy,
+    });
+    const ports = await agent.start();
+    process.stdout.write(`${JSON.stringify({ ready: true, app: 'ingress-gateway', ports })}\n`);
+    return agent;
+  },
+};

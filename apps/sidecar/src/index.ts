@@ -1,0 +1,1 @@
+export { sidecarApp, sidecarSettings } from './sidecar-app.ts';

@@ -1,0 +1,4 @@
+import { runApp } from '@mizzen/core';
+import { sidecarApp } from './sidecar-app.ts';
+
+await runApp(sidecarApp);

@@ -1,0 +1,183 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { extname } from 'node:path';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type App, CloseStack, errorCode, joinHostPort, type Logger, MizzenError, settings, systemClock } from '@mizzen/core';
+import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import { type Bootstrap, BootstrapSchema } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
+
+export const proxySettings = {
+  configPath: settings.string<string | undefined>('config-path', {
+    help: 'Envoy bootstrap, YAML or JSON by its extension (short: -c)',
+    fallback: undefined,
+    placeholder: 'FILE',
+  }),
+  configYaml: settings.string<string | undefined>('config-yaml', {
+    help: 'the bootstrap itself, as YAML',
+    fallback: undefined,
+    placeholder: 'YAML',
+  }),
+  mode: settings.oneOf('mode', ['serve', 'validate', 'encode'], {
+    help: 'validate checks the bootstrap and ends; encode writes it to standard output as protobuf',
+    fallback: 'serve',
+  }),
+  drainTime: settings.integer('drain-time-s', { help: 'seconds that connections are given to end when the process does', fallback: 5 }),
+  logLevel: settings.logLevel(),
+  concurrency: settings.integer('concurrency', {
+    help: 'worker threads; this proxy has one event loop and takes any number',
+    fallback: 1,
+    min: 0,
+  }),
+  // What Envoy has and what means nothing here; taken, so that a command line made for Envoy works.
+  logFormat: settings.string('log-format', { help: "taken for Envoy's sake; logs are JSON", fallback: '' }),
+  baseId: settings.integer('base-id', { help: "taken for Envoy's sake; there is no shared memory", fallback: 0 }),
+  restartEpoch: settings.integer('restart-epoch', { help: "taken for Envoy's sake", fallback: 0 }),
+  serviceCluster: settings.string('service-cluster', {
+    help: 'node.cluster where the bootstrap has none',
+    fallback: '',
+    placeholder: 'NAME',
+  }),
+  serviceNode: settings.string('service-node', { help: 'node.id where the bootstrap has none', fallback: '', placeholder: 'ID' }),
+  disableHotRestart: settings.flag('disable-hot-restart', { help: "taken for Envoy's sake" }),
+};
+
+/** `mizzen proxy -c bootstrap.yaml`: the data plane alone, from any Envoy bootstrap. */
+export const proxyApp: App<typeof proxySettings> = {
+  name: 'proxy',
+  summary: "The data plane alone, configured as Envoy is: by a bootstrap file, and by xDS where the bootstrap says so. Envoy's flags work.",
+  schema: proxySettings,
+  async start({ settings: values, logger }) {
+    const bootstrap = await readBootstrap(values);
+    if (values.mode === 'encode') await encode(bootstrap);
+    nameNode(bootstrap, values);
+    const stack = new CloseStack();
+    const proxy = createProxy({
+      bootstrap,
+      clock: systemClock,
+      random: Math.random,
+      logger,
+      drainTimeMs: values.drainTime * 1000,
+      onQuit: () => process.kill(process.pid, 'SIGTERM'),
+    });
+    if (values.mode === 'validate') await validate(proxy);
+    stack.use(proxy);
+    await proxy.start();
+    await connectToManagementServer(bootstrap, { proxy, logger, stack });
+    announce(proxy);
+    return stack;
+  },
+};
+
+async function readBootstrap(values: {
+  readonly mode: string;
+  readonly configPath: string | undefined;
+  readonly configYaml: string | undefined;
+}): Promise<Bootstrap> {
+  if (values.configYaml !== undefined && values.configPath === undefined) return loadBootstrap(values.configYaml, 'yaml');
+  const path = values.configPath;
+  if (path === undefined) throw new MizzenError('MIZZEN_SETTINGS', '-c FILE (or --config-yaml) is required: the Envoy bootstrap to run');
+  let text: string;
+  try {
+    const known = values.mode === 'serve' ? readInChild(path) : undefined;
+    if (known !== undefined) return known;
+    text = readFileSync(path, 'utf8');
+  } catch (thrown) {
+    throw new MizzenError('MIZZEN_BOOTSTRAP', `${path} cannot be read: ${errorCode(thrown)}`, { cause: thrown });
+  }
+  return loadBootstrap(text, extname(path) === '.json' ? 'json' : 'yaml');
+}
+
+// Above this a parser leaves more garbage behind than a small proxy weighs.
+const LARGE_BOOTSTRAP_BYTES = 128 * 1024;
+
+/**
+ * Reads a large bootstrap in a process of its own: parsing a megabyte of YAML takes hundreds, which the process would keep for ever.
+ * undefined where that did not work; the caller then reads it itself and reports what is wrong.
+ */
+function readInChild(path: string): Bootstrap | undefined {
+  const main = process.argv[1];
+  if (main === undefined || statSync(path).size < LARGE_BOOTSTRAP_BYTES) return undefined;
+  const args = [...process.execArgv, main, '--mode', 'encode', '-c', path];
+  const { status, stdout } = spawnSync(process.execPath, args, { maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'ignore'] });
+  return status === 0 ? fromBinary(BootstrapSchema, stdout) : undefined;
+}
+
+async function encode(bootstrap: Bootstrap): Promise<never> {
+  await new Promise((resolve) => process.stdout.write(toBinary(BootstrapSchema, bootstrap), resolve));
+  process.exit(0);
+}
+
+function nameNode(bootstrap: Bootstrap, values: { readonly serviceNode: string; readonly serviceCluster: string }): void {
+  if (bootstrap.node === undefined) return;
+  if (bootstrap.node.id === '') bootstrap.node.id = values.serviceNode;
+  if (bootstrap.node.cluster === '') bootstrap.node.cluster = values.serviceCluster;
+}
+
+/** As `envoy --mode validate`: compiles everything, binds and closes at once, tells on standard output. */
+async function validate(proxy: MeshProxy): Promise<never> {
+  await proxy.start();
+  await proxy.close();
+  process.stdout.write('configuration OK\n');
+  process.exit(0);
+}
+
+/** dynamic_resources.ads_config over plain gRPC. grpc-js is loaded only where there is one. */
+async function connectToManagementServer(
+  bootstrap: Bootstrap,
+  parts: { readonly proxy: MeshProxy; readonly logger: Logger; readonly stack: CloseStack },
+): Promise<void> {
+  const dynamic = bootstrap.dynamicResources;
+  if (dynamic?.adsConfig === undefined && dynamic?.ldsConfig === undefined && dynamic?.cdsConfig === undefined) return;
+  const target = dynamic.adsConfig?.grpcServices[0]?.targetSpecifier;
+  if (target?.case !== 'envoyGrpc')
+    throw new MizzenError('MIZZEN_BOOTSTRAP', 'dynamic_resources.ads_config.grpc_services[0].envoy_grpc is required: xDS comes over ADS');
+  if (bootstrap.node === undefined) throw new MizzenError('MIZZEN_BOOTSTRAP', 'node is required with dynamic_resources');
+  const address = parts.proxy.clusterAddress(target.value.clusterName);
+  if (address === undefined)
+    throw new MizzenError(
+      'MIZZEN_BOOTSTRAP',
+      `dynamic_resources.ads_config: there is no static cluster ${target.value.clusterName} with an address`,
+    );
+  const [{ createXdsClient }, { credentials }] = await Promise.all([import('@mizzen/xds-client'), import('@grpc/grpc-js')]);
+  const client = createXdsClient({
+    address,
+    node: bootstrap.node,
+    consumer: parts.proxy,
+    credentials: () => credentials.createInsecure(),
+    clock: systemClock,
+    random: Math.random,
+    logger: parts.logger,
+  });
+  parts.stack.use(client);
+  client.start();
+}
+
+function announce(proxy: MeshProxy): void {
+  const listeners = Object.fromEntries(
+    [...proxy.listenerAddresses()].map(([name, address]) => [
+      name,
+      address.kind === 'ip' ? joinHostPort(address.host, address.port) : address.path,
+    ]),
+  );
+  const admin = proxy.adminAddress();
+  const ports = admin?.kind === 'ip' ? { admin: admin.port } : {};
+  process.stdout.write(`${JSON.stringify({ ready: true, app: 'proxy', ports, listeners })}\n`);
+}
+
+const SHORT_FLAGS: Readonly<Record<string, string>> = { '-c': '--config-path', '-l': '--log-level' };
+const ENVOY_LEVELS: Readonly<Record<string, string>> = { warning: 'warn', critical: 'fatal', off: 'silent' };
+
+/** Envoy's short flags and level names, as this project's settings spell them. `--config` is a likely slip. */
+export function translateEnvoyFlags(argv: readonly string[]): readonly string[] {
+  const long = argv.flatMap((argument) => {
+    const short = /^(-[cl])(.+)?$/.exec(argument);
+    if (short !== null && !argument.startsWith('--'))
+      return short[2] === undefined ? [SHORT_FLAGS[short[1] as string] as string] : [SHORT_FLAGS[short[1] as string] as string, short[2]];
+    return [argument.replace(/^--config(=|$)/, '--config-path$1')];
+  });
+  return long.map((argument, index) =>
+    long[index - 1] === '--log-level'
+      ? (ENVOY_LEVELS[argument] ?? argument)
+      : argument.replace(/^--log-level=(.*)$/, (_, level: string) => `--log-level=${ENVOY_LEVELS[level] ?? level}`),
+  );
+}
