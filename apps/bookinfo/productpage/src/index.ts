@@ -1,0 +1,2 @@
+export { createProductpage, type ProductpageOptions } from './productpage.ts';
+export { readProductpageOptions } from './settings.ts';
