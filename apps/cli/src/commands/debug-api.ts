@@ -1,0 +1,43 @@
+import { errorMessage, MizzenError } from '@mizzen/core';
+import type { Home } from '../home.ts';
+import { stateOf } from './context.ts';
+
+const TIMEOUT_MS = 10_000;
+
+/** GET of a JSON document. Throws MIZZEN_NOT_RUNNING where nobody answers there, MIZZEN_XDS for an answer that is none. */
+export async function fetchJson(url: string): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch (thrown) {
+    const cause = (thrown as { cause?: unknown }).cause ?? thrown;
+    throw new MizzenError(
+      'MIZZEN_NOT_RUNNING',
+      `${url} does not answer (${codeOf(cause) ?? errorMessage(cause)}); \`mizzen status\` shows what runs`,
+      {
+        cause: thrown,
+      },
+    );
+  }
+  const text = await response.text();
+  if (!response.ok) throw new MizzenError('MIZZEN_XDS', `${url} answers ${response.status}: ${text.slice(0, 300)}`);
+  try {
+    return JSON.parse(text);
+  } catch (thrown) {
+    throw new MizzenError('MIZZEN_XDS', `${url} answers no JSON: ${errorMessage(thrown)}`, { cause: thrown });
+  }
+}
+
+function codeOf(thrown: unknown): string | undefined {
+  return (thrown as NodeJS.ErrnoException).code;
+}
+
+/** The control plane's debug address: as given, else that of the mesh in the home. Throws MIZZEN_NOT_RUNNING where there is none. */
+export function debugAddress(home: Home, given: string | undefined): string {
+  const address = given ?? stateOf(home)?.addresses.debug;
+  if (address) return address;
+  throw new MizzenError(
+    'MIZZEN_NOT_RUNNING',
+    `no mesh runs in ${home.root}; \`mizzen up\` starts it, --home or --debug-address name another`,
+  );
+}
