@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { createJoinToken, DEFAULT_JOIN_TOKEN_TTL_MS, ensureJoinTokenKey, formatSpiffeId, writeFileAtomically } from '@mizzen/identity';
+import { createJoinToken, ensureJoinTokenKey, formatSpiffeId, writeFileAtomically } from '@mizzen/identity';
 import type { Home } from '../home.ts';
 
 /** Who a token is for. `name` names its file. */
@@ -47,5 +47,8 @@ export function createTokenIssuer(home: Home, trustDomain: string): TokenIssuer 
   };
 }
 
-/** How often `renewAll` is due. */
-export const TOKEN_RENEWAL_MS = DEFAULT_JOIN_TOKEN_TTL_MS / 2;
+/**
+ * How often `renewAll` is due. Not only before tokens expire: a token is good for one use, so that a workload whose certificate ran out
+ * while the CA was away waits this long at most for the next.
+ */
+export const TOKEN_RENEWAL_MS = 30_000;
