@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { RATING_COLUMN, startMysqlPeer } from '@mizzen/bookinfo-ratings/testing';
+import { freePort } from '@mizzen/testing';
 import { startBookApi } from './book-api.ts';
 import { fetchText, Visitor } from './bookinfo.ts';
-import { freePort } from './free-port.ts';
 import { LocalMesh } from './local-mesh.ts';
 import { until } from './until.ts';
 import { networkingFile, networkingFolder, workspace } from './workspace.ts';
