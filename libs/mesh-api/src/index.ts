@@ -1,4 +1,5 @@
 export { type LeafPath, leafPaths, unsupportedFields } from './field-paths.ts';
+export { GRPC_STATUSES } from './grpc-status.ts';
 export type {
   ClientTlsSettings,
   ConnectionPoolSettings,

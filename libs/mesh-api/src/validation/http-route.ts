@@ -1,3 +1,4 @@
+import { GRPC_STATUSES } from '../grpc-status.ts';
 import type { StringMatch } from '../kinds/shared.ts';
 import type { CorsPolicy, HttpFaultInjection, HttpMatchRequest, HttpRetry, HttpRoute } from '../kinds/virtual-service.ts';
 import { checkDestination } from './common.ts';
@@ -161,27 +162,6 @@ function checkRetries(retries: HttpRetry, { path, report }: At): void {
   }
 }
 
-// Source: gRPC's status codes.
-const GRPC_STATUSES = new Set([
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-]);
-
 function checkFault(fault: HttpFaultInjection, { path, report }: At): void {
   if (!fault.delay && !fault.abort) report.error(path, 'a fault needs a delay or an abort');
   if (fault.delay) {
@@ -194,7 +174,7 @@ function checkFault(fault: HttpFaultInjection, { path, report }: At): void {
   if (given(fault.abort, ['httpStatus', 'grpcStatus', 'http2Error']).length === 0)
     report.error([...path, 'abort'], 'one of httpStatus and grpcStatus is required');
   const { grpcStatus } = fault.abort;
-  if (grpcStatus === undefined || GRPC_STATUSES.has(grpcStatus)) return;
+  if (grpcStatus === undefined || GRPC_STATUSES.includes(grpcStatus)) return;
   if (!/^\d{1,2}$/.test(grpcStatus) || Number(grpcStatus) > 16)
     report.error([...path, 'abort', 'grpcStatus'], `"${grpcStatus}" is not a gRPC status such as UNAVAILABLE`);
 }

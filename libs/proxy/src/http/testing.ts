@@ -5,8 +5,8 @@ import type { RouteTable } from '@mizzen/matching';
 import type { StreamInfo } from '@mizzen/telemetry';
 import { xdsRegistry } from '@mizzen/xds-api';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
+import { createClusterCounts } from '../cluster/cluster.ts';
 import type {
-  ClusterStats,
   ConnectHandler,
   DownstreamConnection,
   ListenerInfo,
@@ -31,32 +31,9 @@ export class StaticCluster implements UpstreamCluster {
   maxConnectionDurationMs = 0;
   internalListener: string | undefined;
   limits = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 1024 };
-  readonly active = { connections: 0, pendingRequests: 0, requests: 0, retries: 0 };
-  readonly stats: ClusterStats = {
-    upstreamCxTotal: 0,
-    upstreamCxActive: 0,
-    upstreamCxConnectFail: 0,
-    upstreamCxConnectTimeout: 0,
-    upstreamCxOverflow: 0,
-    upstreamCxDestroyLocalWithActiveRq: 0,
-    upstreamCxDestroyRemoteWithActiveRq: 0,
-    upstreamRqTotal: 0,
-    upstreamRqActive: 0,
-    upstreamRqPendingActive: 0,
-    upstreamRqPendingOverflow: 0,
-    upstreamRqTimeout: 0,
-    upstreamRqPerTryTimeout: 0,
-    upstreamRqRetry: 0,
-    upstreamRqRetrySuccess: 0,
-    upstreamRqRetryOverflow: 0,
-    upstreamRqRetryLimitExceeded: 0,
-    upstreamRqRxReset: 0,
-    upstreamRqTxReset: 0,
-    upstreamRq2xx: 0,
-    upstreamRq3xx: 0,
-    upstreamRq4xx: 0,
-    upstreamRq5xx: 0,
-  };
+  readonly #counts = createClusterCounts();
+  readonly active = this.#counts.active;
+  readonly stats = this.#counts.stats;
   readonly endpoints: StaticEndpoint[];
   #next = 0;
 

@@ -1,32 +1,11 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { HttpFaultInjection } from '@mizzen/mesh-api';
+import { GRPC_STATUSES, type HttpFaultInjection } from '@mizzen/mesh-api';
 import { HTTPFaultSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/fault/v3/fault';
 import { any, fractionalPercent, type Init, optionalDuration } from '../messages.ts';
 
 type HttpFaultInit = Init<typeof HTTPFaultSchema>;
 
 export const FAULT_FILTER = 'envoy.filters.http.fault';
-
-/** Source: gRPC, doc/statuscodes.md. */
-const GRPC_STATUS: readonly string[] = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-];
 
 /** The fault of a rule for the fault filter; undefined where it has none that can happen. A fault without percentage never happens. */
 export function faultConfig(fault: HttpFaultInjection | undefined): Any | undefined {
@@ -54,6 +33,6 @@ function faultAbort(abort: HttpFaultInjection['abort']): HttpFaultInit['abort'] 
 
 function grpcStatusNumber(status: string | undefined): number | undefined {
   if (status === undefined) return undefined;
-  const number = /^\d+$/.test(status) ? Number(status) : GRPC_STATUS.indexOf(status.toUpperCase());
-  return number >= 0 && number < GRPC_STATUS.length ? number : undefined;
+  const number = /^\d+$/.test(status) ? Number(status) : GRPC_STATUSES.indexOf(status.toUpperCase());
+  return number >= 0 && number < GRPC_STATUSES.length ? number : undefined;
 }
