@@ -11,6 +11,7 @@ export const ERROR_CODES = {
   MIZZEN_XDS: 'the xDS stream failed',
   MIZZEN_NOT_RUNNING: 'the process that the command talks to is not running',
   MIZZEN_CHILD: 'a process that was started ended unexpectedly',
+  MIZZEN_KUBERNETES: 'the Kubernetes API cannot be reached, or refuses what is asked',
   MIZZEN_STORE: 'an embedded store cannot be opened or written',
   MIZZEN_UNEXPECTED: 'an error that nobody foresaw; please report it',
 } as const satisfies Record<string, string>;

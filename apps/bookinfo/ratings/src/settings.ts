@@ -22,11 +22,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export function readRatingsOptions(env: Environment, logger: FastifyBaseLogger): RatingsOptions {
   const version = env['SERVICE_VERSION'] || 'v1';
   const misbehaviour = MISBEHAVIOURS.find((name) => name === version);
-  return { logger, store: createStore(env, version), ...(misbehaviour && { misbehaviour }) };
+  return { logger, store: createStore(env, { version, logger }), ...(misbehaviour && { misbehaviour }) };
 }
 
-function createStore(env: Environment, version: string): RatingsStore {
+function createStore(env: Environment, { version, logger }: { version: string; logger: FastifyBaseLogger }): RatingsStore {
   const isDatabaseVersion = version === 'v2' || version.startsWith('v2-');
+  if (env['MONGO_DB_URL'])
+    logger.warn('MONGO_DB_URL is set, but this ratings knows no MongoDB: it reads its embedded database; unset it, or set DB_TYPE=mysql');
   const databaseType = isDatabaseVersion ? env['DB_TYPE'] || (version.startsWith('v2-mysql') ? 'mysql' : 'sqlite') : 'sqlite';
   if (databaseType === 'sqlite') return createSqliteStore({ file: env['RATINGS_DB_FILE'] || ':memory:', isWritable: !isDatabaseVersion });
   if (databaseType !== 'mysql') throw new Error(`DB_TYPE is "${databaseType}": set it to sqlite or mysql`);
