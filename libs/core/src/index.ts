@@ -11,6 +11,7 @@ export {
   type SourcePosition,
 } from './diagnostics.ts';
 export { assertNever, ERROR_CODES, type ErrorCode, errorCode, errorMessage, InvariantError, isMizzenError, MizzenError } from './errors.ts';
+export { ipv6Bytes, ipv6Text } from './ipv6.ts';
 export { type App, CloseStack, EXIT, type Running, runApp } from './lifecycle.ts';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel, silentLogger } from './logging.ts';
 export { joinHostPort, listenError, splitHostPort } from './net.ts';

@@ -13,6 +13,8 @@ export type CallerProof = { readonly kind: 'token'; readonly token: string } | {
 export interface SigningRequest {
   /** `host:port`. */
   readonly caAddress: string;
+  /** The name that the CA's certificate has to be for. Default: the host of the address. */
+  readonly caServerName?: string | undefined;
   /** Roots that the CA's own certificate must lead to. */
   readonly rootPem: string;
   readonly proof: CallerProof;
@@ -45,12 +47,12 @@ export async function requestCertificate(request: SigningRequest): Promise<strin
   }
 }
 
-function channelCredentials({ caAddress, rootPem, proof }: SigningRequest): ChannelCredentials {
+function channelCredentials({ caAddress, caServerName, rootPem, proof }: SigningRequest): ChannelCredentials {
   const own = proof.kind === 'svid' ? { cert: proof.svid.certChainPem, key: proof.svid.privateKeyPem.reveal() } : {};
   const { host } = splitHostPort(caAddress) ?? { host: caAddress };
   try {
     const context = createSecureContext({ ca: rootPem, minVersion: 'TLSv1.2', ...own });
-    return createTlsChannelCredentials(context, (peer) => checkServerIdentity(host, peer));
+    return createTlsChannelCredentials(context, (peer) => checkServerIdentity(caServerName ?? host, peer));
   } catch (thrown) {
     throw new MizzenError('MIZZEN_IDENTITY', `the CA's root cannot be used: ${errorMessage(thrown)}`, { cause: thrown });
   }

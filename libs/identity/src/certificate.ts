@@ -66,19 +66,37 @@ export function issueAuthority(
   authority: { publicKey: KeyObject; privateKey: KeyObject; commonName: string; organization: string; validity: Validity },
 ): string {
   const subjectName = sequence(attribute(OID.organization, authority.organization), attribute(OID.commonName, authority.commonName));
-  const authorityKey = issuer ? keyIdentifierOf(issuer.certificate) : keyIdentifier(authority.publicKey);
+  const ownKey = keyIdentifier(authority.publicKey);
   return signCertificate(issuer?.privateKey ?? authority.privateKey, {
     issuerName: issuer ? subjectNodeOf(issuer.certificate) : subjectName,
     subjectName,
     publicKey: authority.publicKey,
     validity: authority.validity,
-    extensions: [
-      extension(OID.keyUsage, keyUsage(KEY_USAGE.keyCertSign, KEY_USAGE.cRLSign), true),
-      extension(OID.basicConstraints, sequence(boolean(true)), true),
-      extension(OID.subjectKeyIdentifier, octetString(keyIdentifier(authority.publicKey))),
-      extension(OID.authorityKeyIdentifier, sequence(implicit(0, authorityKey))),
-    ],
+    extensions: authorityExtensions({ subject: ownKey, issuer: issuer ? keyIdentifierOf(issuer.certificate) : ownKey }),
   });
+}
+
+/** The certificate of a root again, as PEM: same name and key, another validity. `root` is self-signed. */
+export function renewAuthority(root: Issuer, validity: Validity): string {
+  const { certificate, privateKey } = root;
+  const name = subjectNodeOf(certificate);
+  const identifier = keyIdentifierOf(certificate);
+  return signCertificate(privateKey, {
+    issuerName: name,
+    subjectName: name,
+    publicKey: certificate.publicKey,
+    validity,
+    extensions: authorityExtensions({ subject: identifier, issuer: identifier }),
+  });
+}
+
+function authorityExtensions(keys: { subject: Buffer; issuer: Buffer }): Asn1Node[] {
+  return [
+    extension(OID.keyUsage, keyUsage(KEY_USAGE.keyCertSign, KEY_USAGE.cRLSign), true),
+    extension(OID.basicConstraints, sequence(boolean(true)), true),
+    extension(OID.subjectKeyIdentifier, octetString(keys.subject)),
+    extension(OID.authorityKeyIdentifier, sequence(implicit(0, keys.issuer))),
+  ];
 }
 
 interface CertificateContent {

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { errorMessage, MizzenError } from '@mizzen/core';
-import { errors, jwtVerify, SignJWT } from 'jose';
+import { decodeJwt, errors, jwtVerify, SignJWT } from 'jose';
 import { generateKeys, privateKeyToPem } from './keys.ts';
 import { createFileOnce, requireOwnerOnly } from './private-files.ts';
 import { parseSpiffeId, type SpiffeId } from './spiffe-id.ts';
@@ -42,6 +42,15 @@ export async function createJoinToken(
     .setExpirationTime(issuedAt + Math.floor(ttlMs / 1000))
     .setJti(randomUUID())
     .sign(key);
+}
+
+/** Whether a token says of itself that it is a join token; it proves nothing. */
+export function isJoinToken(token: string): boolean {
+  try {
+    return decodeJwt(token).iss === ISSUER;
+  } catch {
+    return false;
+  }
 }
 
 /** Throws MIZZEN_IDENTITY with the reason where the token is not one that the key's owner gave, is expired or lacks a claim. */

@@ -10,6 +10,8 @@ export interface SelfSignedRoot {
 const TEN_YEARS_MS = 10 * 365 * 86_400_000;
 // Clocks of the machines of a mesh differ. Source: istio security/pkg/pki/util ClockSkewGracePeriod (1.32), 2 min.
 export const CLOCK_SKEW_MS = 120_000;
+/** What the common name of a root begins with that Mizzen made. */
+export const OWN_ROOT_NAME = 'Mizzen root of';
 
 /** A new root for a mesh. `ttlMs` default 10 years: Istio's CITADEL_SELF_SIGNED_CA_CERT_TTL. */
 export async function createSelfSignedRoot(options: {
@@ -25,7 +27,7 @@ export async function createSelfSignedRoot(options: {
   const certificatePem = issueAuthority(undefined, {
     publicKey,
     privateKey,
-    commonName: `Mizzen root of ${options.trustDomain}`.slice(0, 64),
+    commonName: `${OWN_ROOT_NAME} ${options.trustDomain}`.slice(0, 64),
     organization: options.trustDomain.slice(0, 64),
     validity: { notBefore: options.now - CLOCK_SKEW_MS, notAfter: options.now + (options.ttlMs ?? TEN_YEARS_MS) },
   });

@@ -21,6 +21,8 @@ import { createSvidStore, type SvidStore } from './svid-store.ts';
 export interface SvidManagerOptions {
   /** `host:port` of the CA. */
   readonly caAddress: string;
+  /** The name that the CA's certificate has to be for. Default: the host of the address. */
+  readonly caServerName?: string | undefined;
   /** File with the roots that the CA's certificate must lead to; read again for every request, and waited for while it is missing. */
   readonly caRootFile: string;
   /** A join token, asked for anew whenever no valid SVID is there; undefined where there is none at present. */
@@ -36,6 +38,8 @@ export interface SvidManagerOptions {
   readonly keyAlgorithm?: KeyAlgorithm;
   /** Folder (made 0700) where the SVID outlives a restart. Default: it does not. */
   readonly stateFolder?: string;
+  /** How often the clock and the root file are looked at between renewals. Unit: ms. Default 30 s. */
+  readonly checkMs?: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -62,7 +66,7 @@ const CA_DECIDES_MS = 0;
 const RETRY_BASE_MS = 250;
 const RETRY_MAX_MS = 15_000;
 // A machine that slept wakes with timers that are late by as long as it slept; so long waits look at the clock now and then.
-const LONGEST_WAIT_MS = 30_000;
+const DEFAULT_CHECK_MS = 30_000;
 
 /** Does no I/O until `start`. The private key stays in the process, apart from `stateFolder`. */
 export function createSvidManager(options: SvidManagerOptions): SvidManager {
@@ -89,6 +93,8 @@ class RotatingSvidManager implements SvidManager {
   readonly #closing = new AbortController();
   #work: Promise<void> | undefined;
   #isSvidRefused = false;
+  /** What the root file said when the SVID in force was asked for. */
+  #rootsOfSvid: string | undefined;
 
   constructor(options: SvidManagerOptions) {
     this.#options = options;
@@ -126,13 +132,30 @@ class RotatingSvidManager implements SvidManager {
   }
 
   async #waitForRenewal(svid: Svid): Promise<void> {
-    const { clock, random, rotationRatio = 0.5, jitterRatio = 0.01 } = this.#options;
+    const { clock, random, rotationRatio = 0.5, jitterRatio = 0.01, checkMs = DEFAULT_CHECK_MS } = this.#options;
     const lifeMs = svid.notAfter - svid.issuedAt;
     const renewsAt = svid.issuedAt + lifeMs * (rotationRatio + jitterRatio * (2 * random() - 1));
     this.state.set({ kind: 'valid', renewsAt });
     for (let left = renewsAt - clock.now(); left > 0 && !this.#closing.signal.aborted; left = renewsAt - clock.now()) {
-      await delay(clock, Math.min(left, LONGEST_WAIT_MS), this.#closing.signal);
+      await delay(clock, Math.min(left, checkMs), this.#closing.signal);
+      if (await this.#haveRootsChanged()) return;
     }
+  }
+
+  /**
+   * Other roots: the CA is another one, or is about to be. The control plane and the peers that have its certificates already cannot be
+   * talked to with the old ones, so the renewal does not wait for half of a life. Source: istio security/pkg/nodeagent/cache (1.32),
+   * which follows its root file too.
+   */
+  async #haveRootsChanged(): Promise<boolean> {
+    const present = await this.#readRootFile().catch(() => undefined);
+    if (present === undefined || this.#rootsOfSvid === undefined || present === this.#rootsOfSvid) return false;
+    this.#options.logger.info({ file: this.#options.caRootFile }, 'the roots of the CA have changed; renewing the SVID');
+    return true;
+  }
+
+  #readRootFile(): Promise<string> {
+    return readFile(this.#options.caRootFile, 'utf8');
   }
 
   /** Tries until there is a new SVID or the manager is closed. */
@@ -164,12 +187,14 @@ class RotatingSvidManager implements SvidManager {
   }
 
   async #request(): Promise<Svid> {
-    const { caAddress, clock, keyAlgorithm, spiffeId } = this.#options;
+    const { caAddress, caServerName, clock, keyAlgorithm, spiffeId } = this.#options;
     const rootPem = await this.#roots();
+    const rootFile = await this.#readRootFile().catch(() => undefined);
     const proof = await this.#proof();
     const keys = await generateKeys(keyAlgorithm);
     const chainPem = await requestCertificate({
       caAddress,
+      caServerName,
       rootPem,
       proof,
       csrPem: createCsr(keys, spiffeId),
@@ -177,14 +202,16 @@ class RotatingSvidManager implements SvidManager {
       signal: this.#closing.signal,
     });
     const now = clock.now();
-    return assembleSvid({ chainPem, privateKeyPem: privateKeyToPem(keys.privateKey), expected: spiffeId, issuedAt: now, now });
+    const svid = assembleSvid({ chainPem, privateKeyPem: privateKeyToPem(keys.privateKey), expected: spiffeId, issuedAt: now, now });
+    this.#rootsOfSvid = rootFile;
+    return svid;
   }
 
   /** The configured roots, and those that the CA gave since: either may be the newer in a change of roots. */
   async #roots(): Promise<string> {
     const { caRootFile } = this.#options;
     try {
-      return `${await readFile(caRootFile, 'utf8')}\n${this.svid.value?.trustBundlePem ?? ''}`;
+      return `${await this.#readRootFile()}\n${this.svid.value?.trustBundlePem ?? ''}`;
     } catch (thrown) {
       if (this.svid.value) return this.svid.value.trustBundlePem;
       throw new MizzenError('MIZZEN_IDENTITY', `the CA's root ${caRootFile} cannot be read: ${errorMessage(thrown)}`, { cause: thrown });

@@ -58,7 +58,19 @@ export function compileFilterChainMatch<T>(
   // Nearly every listener of a gateway and of tests has one chain that takes all.
   const only = criteria.length === 1 && isUnconditional(criteria[0] as Criteria<T>) ? (criteria[0] as Criteria<T>).chain : undefined;
   if (only !== undefined) return { table: { find: () => only }, rejections: [] };
-  return { table: { find: (connection) => findChain(criteria, connection) }, rejections: [] };
+  // A virtual inbound listener has some chains for each port of the workload: only those of one port are looked at.
+  const byPort = new Map<number, readonly Criteria<T>[]>();
+  for (const { destinationPort: port } of criteria)
+    if (port !== undefined && !byPort.has(port))
+      byPort.set(
+        port,
+        criteria.filter(({ destinationPort }) => destinationPort === port),
+      );
+  const ofAnyPort = criteria.filter(({ destinationPort }) => destinationPort === undefined);
+  return {
+    table: { find: (connection) => findChain(byPort.get(connection.destinationPort) ?? ofAnyPort, connection) },
+    rejections: [],
+  };
 }
 
 function compileCriteria<T>(match: FilterChainMatch | undefined, chain: T, field: Field): Criteria<T> {
@@ -94,7 +106,9 @@ function compileRanges(ranges: readonly CidrRange[], field: Field): Range[] {
     }
     return {
       prefixLength,
-      contains: (address) => address !== '' && address.includes(':') === isIpv6 && list.check(address, isIpv6 ? 'ipv6' : 'ipv4'),
+      // A whole family is the usual range, and asking the list crosses into C++.
+      contains: (address) =>
+        address !== '' && address.includes(':') === isIpv6 && (prefixLength === 0 || list.check(address, isIpv6 ? 'ipv6' : 'ipv4')),
     };
   });
 }
@@ -152,9 +166,8 @@ function findChain<T>(criteria: readonly Criteria<T>[], connection: ConnectionVi
   return left[0]?.chain;
 }
 
-/** How specific a chain's match is at one step: 0 says nothing, higher is more specific, NO_MATCH excludes it. */
+/** After the destination port: how specific a chain's match is at one step: 0 says nothing, higher is more specific, NO_MATCH excludes it. */
 const STEPS: readonly (<T>(criteria: Criteria<T>, connection: ConnectionView) => number)[] = [
-  ({ destinationPort }, connection) => (destinationPort === undefined ? 0 : destinationPort === connection.destinationPort ? 1 : NO_MATCH),
   ({ destination }, connection) => longestRange(destination, connection.destinationAddress),
   ({ serverNames }, connection) => serverNameSpecificity(serverNames, connection.serverName.toLowerCase()),
   ({ transportProtocol }, connection) => (transportProtocol === '' ? 0 : transportProtocol === connection.transportProtocol ? 1 : NO_MATCH),

@@ -1,5 +1,6 @@
 export { type LeafPath, leafPaths, unsupportedFields } from './field-paths.ts';
 export { GRPC_STATUSES } from './grpc-status.ts';
+export { IGNORED_NAMESPACES } from './ignored-namespaces.ts';
 export type {
   ClientTlsSettings,
   ConnectionPoolSettings,
@@ -60,12 +61,15 @@ export {
   KINDS,
   type Kind,
   type KindInfo,
+  kubeKindOf,
   preferredApiVersion,
   type SpecOf,
 } from './kinds.ts';
 export type { ExtensionProvider } from './mesh-config/extension-providers.ts';
 export { defaultMeshConfig, fillMeshConfig, type MeshConfig, type MeshConfigInput, type ProxySettings } from './mesh-config/mesh-config.ts';
+export type { ProxySettingsInput } from './mesh-config/proxy-config.ts';
 export { type ParsedMeshConfig, parseMeshConfig } from './parse-mesh-config.ts';
+export { type ParsedProxySettings, parseProxySettings } from './parse-proxy-settings.ts';
 export { hasOwnTimestamp, type ParsedResource, parseResource } from './parse-resource.ts';
 export { type AnyResource, isOfKind, manifestOf, type Resource, type ResourceMetadata, refOf, resourceKey } from './resource.ts';
 export { suggest } from './suggest.ts';

@@ -90,6 +90,11 @@ export function preferredApiVersion(name: Kind): string {
   return `${KINDS[name].group}/${KINDS[name].versions[0]}`;
 }
 
+/** A kind as a Kubernetes API server addresses it (a `KubeKind` of libs/kube), in the version that Istio prefers. */
+export function kubeKindOf(name: Kind) {
+  return { apiVersion: preferredApiVersion(name), kind: name, plural: KINDS[name].plural, isNamespaced: true } as const;
+}
+
 function kind<S extends TSchema>(
   group: string,
   versions: readonly string[],

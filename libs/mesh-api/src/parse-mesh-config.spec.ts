@@ -86,4 +86,12 @@ defaultProviders: {tracing: [otel]}
     expect(meshConfig).toBeUndefined();
     expect(diagnostics).toMatchObject([{ severity: 'error', position: { file: 'mesh.yaml', line } }]);
   });
+
+  it('knows what decides about injection where there are pods', () => {
+    const text = 'defaultConfig: { statusPort: 15020, concurrency: 2 }';
+    const warned = (home: 'local' | 'kubernetes'): string[] =>
+      parseMeshConfig(text, 'mesh.yaml', { home }).diagnostics.map(({ path = [] }) => path.join('.'));
+    expect(warned('kubernetes')).toEqual(['defaultConfig.concurrency']);
+    expect(warned('local')).toEqual(['defaultConfig.statusPort', 'defaultConfig.concurrency']);
+  });
 });

@@ -1,6 +1,6 @@
 import type { Diagnostic } from '@mizzen/core';
 import { fillMeshConfig, type MeshConfig, type MeshConfigInput, meshConfigSchema } from './mesh-config/mesh-config.ts';
-import { unsupportedMeshFields } from './mesh-config/supported-fields.ts';
+import { type MeshHome, unsupportedMeshFields } from './mesh-config/supported-fields.ts';
 import { isRecord, withoutNulls } from './schema-shape.ts';
 import { checkSchema } from './schema-validation.ts';
 import { parseYaml } from './yaml.ts';
@@ -14,9 +14,9 @@ export interface ParsedMeshConfig {
 /**
  * Reads the mesh's configuration, written as the key `mesh` of Istio's ConfigMap is, and fills in the defaults.
  * An unknown field is a warning and has no effect, as in Istio; so is a known one that nothing reads yet. Anything else that does not
- * fit is an error. Never throws.
+ * fit is an error. `home`: which fields something reads; default local. Never throws.
  */
-export function parseMeshConfig(text: string, file: string): ParsedMeshConfig {
+export function parseMeshConfig(text: string, file: string, { home = 'local' }: { readonly home?: MeshHome } = {}): ParsedMeshConfig {
   const { documents, diagnostics } = parseYaml(text, file);
   const all: Diagnostic[] = [...diagnostics];
   const [document, second] = documents;
@@ -43,7 +43,7 @@ export function parseMeshConfig(text: string, file: string): ParsedMeshConfig {
     all.push({ code, severity, message, path, position: { file, line: document?.lineOf(path) ?? 1 } });
   }
   if (all.some(({ severity }) => severity === 'error')) return { diagnostics: all };
-  for (const finding of unsupportedMeshFields(given as MeshConfigInput))
+  for (const finding of unsupportedMeshFields(given as MeshConfigInput, home))
     all.push({ ...finding, position: { file, line: document?.lineOf(finding.path) ?? 1 } });
   return { meshConfig: fillMeshConfig(given as MeshConfigInput), diagnostics: all };
 }

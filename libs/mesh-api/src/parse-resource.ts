@@ -28,6 +28,7 @@ const metadataSchema = fields({
   creationTimestamp: optional(Type.String()),
   generation: optional(Type.Integer()),
   // Written by the Kubernetes API server; accepted so that what `kubectl get -o yaml` prints can be used.
+  generateName: optional(Type.Unknown()),
   uid: optional(Type.Unknown()),
   resourceVersion: optional(Type.Unknown()),
   managedFields: optional(Type.Unknown()),

@@ -6,6 +6,8 @@ export {
   type JsonFormat,
 } from './access-log-format.ts';
 export { type AccessLogSink, AccessLogWriter, type AccessLogWriterOptions } from './access-log-writer.ts';
+export { serveHealthEndpoints } from './health-endpoints.ts';
+export { type HttpAnswer, PROMETHEUS_TYPE, serveHttp } from './http-endpoint.ts';
 export {
   createIstioStats,
   formatFlags,

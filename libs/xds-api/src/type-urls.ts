@@ -8,6 +8,12 @@ export const TYPE_URL = {
   nameTable: 'type.googleapis.com/istio.networking.nds.v1.NameTable',
 } as const;
 
+/**
+ * No resource: the request by which an agent tells how its workload is, with an `error_detail` where it is not well.
+ * Source: istio pilot/pkg/xds/v3/model.go HealthInfoType (1.32).
+ */
+export const HEALTH_TYPE_URL = 'type.googleapis.com/istio.v1.HealthInformation';
+
 export type TypeName = keyof typeof TYPE_URL;
 export type TypeUrl = (typeof TYPE_URL)[TypeName];
 

@@ -17,12 +17,17 @@ const SUPPORTED_FIELDS: readonly string[] = [
   'defaultProviders.tracing',
   'defaultServiceExportTo',
   'defaultVirtualServiceExportTo',
+  'discoverySelectors',
   'dnsRefreshRate',
   'enableAutoMtls',
   'enableTracing',
   'extensionProviders[].name',
   'extensionProviders[].opentelemetry.port',
   'extensionProviders[].opentelemetry.service',
+  'ingressClass',
+  'ingressControllerMode',
+  'ingressSelector',
+  'ingressService',
   'meshMTLS.cipherSuites',
   'meshMTLS.minProtocolVersion',
   'outboundTrafficPolicy.mode',
@@ -32,14 +37,30 @@ const SUPPORTED_FIELDS: readonly string[] = [
   'trustDomainAliases',
 ];
 
+/** Those that decide how pods are injected: read where there are pods. */
+const FIELDS_OF_INJECTION: readonly string[] = [
+  'defaultConfig.discoveryAddress',
+  'defaultConfig.holdApplicationUntilProxyStarts',
+  'defaultConfig.interceptionMode',
+  'defaultConfig.proxyAdminPort',
+  'defaultConfig.proxyMetadata',
+  'defaultConfig.statusPort',
+  'defaultConfig.terminationDrainDuration',
+  'enablePrometheusMerge',
+];
+
+/** Where a mesh lives: in a cluster pods are injected, and what decides that is read. */
+export type MeshHome = 'local' | 'kubernetes';
+
 /** The collector whose address proxies have from their bootstrap: the only one that spans go to. */
 const COLLECTOR = 'otlp-collector';
 
 type Finding = Pick<Diagnostic, 'code' | 'severity' | 'message'> & { readonly path: readonly (string | number)[] };
 
 /** What was written and has no effect: a warning for each part. */
-export function unsupportedMeshFields(written: MeshConfigInput): Finding[] {
-  const unread = uncoveredParts({ schema: meshConfigSchema, value: written, root: '' }, SUPPORTED_FIELDS);
+export function unsupportedMeshFields(written: MeshConfigInput, home: MeshHome): Finding[] {
+  const supported = home === 'kubernetes' ? [...SUPPORTED_FIELDS, ...FIELDS_OF_INJECTION] : SUPPORTED_FIELDS;
+  const unread = uncoveredParts({ schema: meshConfigSchema, value: written, root: '' }, supported);
   return [
     ...unread.map(({ pattern, path }) => finding(path, `${pattern} is valid but not supported yet; it has no effect`)),
     ...otherCollectors(written),
