@@ -1,18 +1,9 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type Diagnostic, errorCode, errorMessage, type Logger, type Running, Secret, Watchable } from '@mizzen/core';
+import { type Clock, type Diagnostic, errorCode, errorMessage, type Logger, type Running, Watchable } from '@mizzen/core';
+import { CA_KEYS, CA_SUFFIX, CERTIFICATE_KEYS, type Credential, KEY_KEYS, readCredential } from './credential.ts';
 import { ensureDirectory, isGone } from './directory-files.ts';
 import { DirectoryWatcher } from './directory-watcher.ts';
-
-/** What a `credentialName` of a Gateway names. */
-export interface Credential {
-  /** Leaf first. */
-  readonly certChainPem: string;
-  readonly privateKey: Secret<string>;
-  /** Certificates that clients are checked against. */
-  readonly caPem?: string;
-}
 
 export interface CredentialSnapshot {
   readonly credentials: ReadonlyMap<string, Credential>;
@@ -33,11 +24,6 @@ export interface CredentialSourceOptions {
   readonly quietMs?: number;
   readonly rescanMs?: number;
 }
-
-// The keys of a Kubernetes Secret, in the order in which Istio looks for them.
-const CERTIFICATE_FILES = ['tls.crt', 'cert'];
-const KEY_FILES = ['tls.key', 'key'];
-const CA_FILES = ['ca.crt', 'cacert'];
 
 interface Known {
   readonly text: string;
@@ -61,9 +47,9 @@ export function createCredentialSource(options: CredentialSourceOptions): Creden
       .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.'))
       .map((entry) => entry.name)
       .sort();
-    const names = folders.filter((name) => !name.endsWith('-cacert'));
+    const names = folders.filter((name) => !name.endsWith(CA_SUFFIX));
     const next = new Map<string, Known>();
-    for (const name of names) next.set(name, await readCredential(directory, name, known.get(name)));
+    for (const name of names) next.set(name, await readFolder(directory, name, known.get(name)));
     const isChanged = next.size !== known.size || [...next].some(([name, entry]) => known.get(name) !== entry);
     known = next;
     if (isChanged) {
@@ -98,7 +84,7 @@ function summarise(known: ReadonlyMap<string, Known>): CredentialSnapshot {
   return { credentials, diagnostics };
 }
 
-async function readCredential(directory: string, name: string, before: Known | undefined): Promise<Known> {
+async function readFolder(directory: string, name: string, before: Known | undefined): Promise<Known> {
   const folder = join(directory, name);
   const problem = (text: string, message: string): Known => ({
     text,
@@ -111,17 +97,13 @@ async function readCredential(directory: string, name: string, before: Known | u
     },
   });
   try {
-    const certChainPem = await readFirst(folder, CERTIFICATE_FILES);
-    const key = await readFirst(folder, KEY_FILES);
-    const caPem = (await readFirst(folder, CA_FILES)) ?? (await readFirst(`${folder}-cacert`, CA_FILES));
+    const certChainPem = await readFirst(folder, CERTIFICATE_KEYS);
+    const key = await readFirst(folder, KEY_KEYS);
+    const caPem = (await readFirst(folder, CA_KEYS)) ?? (await readFirst(`${folder}${CA_SUFFIX}`, CA_KEYS));
     const text = JSON.stringify([certChainPem, key, caPem]);
     if (text === before?.text) return before;
-    if (certChainPem === undefined || key === undefined)
-      return problem(text, `${certChainPem === undefined ? 'tls.crt' : 'tls.key'} is missing`);
-    if (!new X509Certificate(certChainPem).checkPrivateKey(createPrivateKey(key)))
-      return problem(text, 'the key does not belong to the certificate');
-    if (caPem !== undefined) new X509Certificate(caPem);
-    return { text, credential: { certChainPem, privateKey: new Secret(key), ...(caPem !== undefined && { caPem }) } };
+    const read = readCredential({ certChainPem, key, caPem });
+    return 'problem' in read ? problem(text, read.problem) : { text, credential: read.credential };
   } catch (thrown) {
     const text = `${errorCode(thrown)} ${errorMessage(thrown)}`;
     return text === before?.text ? before : problem(text, `cannot be read: ${errorMessage(thrown)}`);

@@ -1,0 +1,2 @@
+export { eventually } from './eventually.ts';
+export { createFakeApiServer, type FakeApiServer, type FakeApiServerOptions, type SeenRequest } from './fake-api-server.ts';
