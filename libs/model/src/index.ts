@@ -8,6 +8,7 @@ export {
 } from './destination-rule.ts';
 export type { Endpoint, ServiceEndpoints } from './endpoints.ts';
 export { type GatewayConfig, type GatewayHost, type GatewayServer, parseGatewayHost } from './gateway.ts';
+export type { GatewayPorts } from './gateway-ports.ts';
 export {
   compareHostSpecificity,
   HostIndex,
@@ -17,7 +18,7 @@ export {
   parseServiceHost,
   resolveShortName,
 } from './host.ts';
-export type { InboundService } from './inbound.ts';
+export type { InboundService, PassthroughPort } from './inbound.ts';
 export { canonicalRevision, canonicalService, type Labels, labelsKey, selects } from './labels.ts';
 export {
   buildMeshSnapshot,
@@ -29,12 +30,22 @@ export {
   type WorkloadChange,
   withWorkloads,
 } from './mesh-snapshot.ts';
-export { destinationHosts, type EgressListener, indexByHost, matchesSource, type OutboundScope } from './outbound-scope.ts';
+export { type EgressListener, indexByHost, matchesSource, type OutboundScope } from './outbound-scope.ts';
 export { type MtlsMode, resolvePeerAuthentication } from './peer-authentication.ts';
 export { isHttp, isHttp2, isTls, type Protocol, parseProtocol, selectProtocol } from './protocol.ts';
-export { type ClientKind, type EnvoyNode, type InboundPort, type ProxyNode, type ProxyType, parseProxyNode } from './proxy-node.ts';
+export {
+  type ClientKind,
+  type EnvoyNode,
+  type InboundPort,
+  type IpFamily,
+  isCaptured,
+  type PodPort,
+  type ProxyNode,
+  type ProxyType,
+  parseProxyNode,
+} from './proxy-node.ts';
 export { buildProxyView, type ProxyView } from './proxy-view.ts';
-export { type Resolution, type Service, type ServicePort, servicePort } from './service.ts';
+export { isHeadless, isOfKubernetes, type Resolution, type Service, type ServicePort, servicePort } from './service.ts';
 export {
   type Destination,
   type HttpMatch,
@@ -45,5 +56,12 @@ export {
   type TlsRule,
   type VirtualServiceConfig,
 } from './virtual-service.ts';
-export { isVisibleIn, type Visibility } from './visibility.ts';
-export { AUTO_REGISTRATION_GROUP_ANNOTATION, TLS_MODE_LABEL, type TlsMode, type Workload, workloadFromEntry } from './workload.ts';
+export { isVisibleIn, parseVisibility, type Visibility } from './visibility.ts';
+export {
+  AUTO_REGISTRATION_GROUP_ANNOTATION,
+  type EndpointMembership,
+  TLS_MODE_LABEL,
+  type TlsMode,
+  type Workload,
+  workloadFromEntry,
+} from './workload.ts';

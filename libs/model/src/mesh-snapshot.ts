@@ -1,15 +1,17 @@
 import type { Kind, MeshConfig, Resource } from '@mizzen/mesh-api';
+import { type AllocatedAddress, allocateAddresses } from './address-allocation.ts';
 import { byAge, compareText, Derived } from './age.ts';
 import { buildDestinationRuleIndex, type DestinationRuleIndex } from './destination-rule.ts';
-import { buildEndpoints, type EndpointContext, type ServiceEndpoints, WorkloadIndex } from './endpoints.ts';
+import { buildEndpoints, type EndpointContext, type ServiceEndpoints } from './endpoints.ts';
 import { buildGateways, type GatewayConfig } from './gateway.ts';
 import { selects } from './labels.ts';
 import type { OutboundScope } from './outbound-scope.ts';
 import { buildPeerAuthenticationIndex, type PeerAuthenticationIndex } from './peer-authentication.ts';
-import type { Service } from './service.ts';
+import { isHeadless, isOfKubernetes, type Service } from './service.ts';
 import { servicesFromEntry } from './service-entry.ts';
 import { buildVirtualServices, type VirtualServiceConfig } from './virtual-service.ts';
 import { type Workload, workloadFromEntry } from './workload.ts';
+import { WorkloadIndex } from './workload-index.ts';
 
 /** Everything that a snapshot is made from. */
 export interface MeshInputs {
@@ -34,8 +36,12 @@ export interface MeshSnapshot {
   readonly mesh: MeshConfig;
   readonly domain: string;
   readonly rootNamespace: string;
-  /** By host; several namespaces may have the same, oldest first. */
+  /** By host; several may have the same: those of Kubernetes first, then the oldest. */
   readonly services: ReadonlyMap<string, readonly Service[]>;
+  /** Services that select workloads, by namespace, oldest first. */
+  readonly selectingServices: ReadonlyMap<string, readonly Service[]>;
+  /** Addresses of services that have none of their own. */
+  readonly allocatedAddresses: ReadonlyMap<Service, AllocatedAddress>;
   readonly endpoints: ReadonlyMap<Service, ServiceEndpoints>;
   /** Oldest first. */
   readonly virtualServices: readonly VirtualServiceConfig[];
@@ -52,6 +58,8 @@ export interface MeshSnapshot {
     readonly declared: readonly Workload[];
     readonly registered: readonly Workload[];
     readonly context: EndpointContext;
+    /** Services whose endpoints count as those of another one of the same host and namespace, with itself first. */
+    readonly contributors: ReadonlyMap<Service, readonly Service[]>;
   };
   /** Outbound scopes made from this snapshot so far; a cache, emptied where a scope could differ. */
   readonly scopes: Map<string, OutboundScope>;
@@ -63,10 +71,12 @@ export interface WorkloadChange {
   /** Hosts whose endpoints differ: their EDS resources are new. */
   readonly endpointHosts: ReadonlySet<string>;
   /**
-   * Hosts whose clusters differ too: other service accounts (the SANs that clients check), or endpoints that stand in the cluster (DNS).
-   * Empty almost always; listeners and routes never depend on workloads.
+   * Hosts whose clusters differ too: other service accounts (the SANs that clients check), endpoints that stand in the cluster (DNS), or
+   * headless services that are all or not all mutual TLS now. Empty almost always.
    */
   readonly clusterHosts: ReadonlySet<string>;
+  /** Headless hosts: the addresses of their endpoints stand in the name table, and in the listeners of captured proxies. */
+  readonly headlessHosts: ReadonlySet<string>;
 }
 
 const servicesOf = new Derived<Resource<'ServiceEntry'>, readonly Service[]>();
@@ -85,13 +95,21 @@ export function buildMeshSnapshot(inputs: MeshInputs, previous?: MeshSnapshot): 
     peerAuthentications: buildPeerAuthenticationIndex(ofKind(resources, 'PeerAuthentication'), rootNamespace),
     groupPorts: new Map([...workloadGroups].map(([key, group]) => [key, group.spec.template?.ports ?? {}])),
   };
-  const workloads = { declared: ofKind(resources, 'WorkloadEntry').map(workloadFromEntry), registered: inputs.workloads ?? [], context };
+  const workloads = {
+    declared: ofKind(resources, 'WorkloadEntry').map(workloadFromEntry),
+    registered: inputs.workloads ?? [],
+    context,
+    contributors: findContributors(services),
+  };
+  const all = [...services.values()].flat();
   return {
     revision: (previous?.revision ?? 0) + 1,
     mesh,
     domain,
     rootNamespace,
     services,
+    selectingServices: groupSelecting(all),
+    allocatedAddresses: allocateAddresses(all),
     endpoints: buildAllEndpoints(services, workloads, previous?.endpoints),
     virtualServices: buildVirtualServices(ofKind(resources, 'VirtualService'), {
       domain,
@@ -122,22 +140,29 @@ export function withWorkloads(snapshot: MeshSnapshot, registered: readonly Workl
   const after = new Set(registered);
   const changed = [...before].filter((workload) => !after.has(workload)).concat([...after].filter((workload) => !before.has(workload)));
   const endpoints = new Map(snapshot.endpoints);
-  const endpointHosts = new Set<string>();
-  const clusterHosts = new Set<string>();
+  const hosts = { endpointHosts: new Set<string>(), clusterHosts: new Set<string>(), headlessHosts: new Set<string>() };
   if (changed.length > 0) {
     const index = new WorkloadIndex([...workloads.declared, ...registered]);
     const changedIndex = new WorkloadIndex(changed);
     for (const [service, old] of snapshot.endpoints) {
-      if (service.workloadSelector === undefined || changedIndex.select(service.namespace, service.workloadSelector).length === 0) continue;
-      const fresh = keepEqual(buildEndpoints(service, index, workloads.context), old);
+      const contributors = workloads.contributors.get(service) ?? [service];
+      if (!contributors.some((contributor) => concerns(changedIndex, contributor))) continue;
+      const fresh = keepEqual(buildEndpoints(service, contributors, { workloads: index, context: workloads.context }), old);
       if (fresh === old) continue;
       endpoints.set(service, fresh);
-      endpointHosts.add(service.host);
-      if (fresh.identities !== old.identities || hasEndpointsInCluster(service)) clusterHosts.add(service.host);
+      hosts.endpointHosts.add(service.host);
+      if (isHeadless(service)) hosts.headlessHosts.add(service.host);
+      const isMutualChanged = service.resolution === 'passthrough' && fresh.mutualPorts !== old.mutualPorts;
+      if (fresh.identities !== old.identities || isMutualChanged || hasEndpointsInCluster(service)) hosts.clusterHosts.add(service.host);
     }
   }
-  const scopes = clusterHosts.size === 0 ? snapshot.scopes : new Map<string, OutboundScope>();
-  return { snapshot: { ...snapshot, revision: snapshot.revision + 1, workloads, endpoints, scopes }, endpointHosts, clusterHosts };
+  const scopes = hosts.clusterHosts.size === 0 ? snapshot.scopes : new Map<string, OutboundScope>();
+  return { snapshot: { ...snapshot, revision: snapshot.revision + 1, workloads, endpoints, scopes }, ...hosts };
+}
+
+function concerns(changed: WorkloadIndex, { endpointSource, host, namespace, workloadSelector }: Service): boolean {
+  if (endpointSource === 'registry' && changed.membersOf(host).length > 0) return true;
+  return workloadSelector !== undefined && changed.select(namespace, workloadSelector).length > 0;
 }
 
 /** The endpoints of the service stand in its cluster and do not come by EDS. */
@@ -158,6 +183,7 @@ function indexServices(inputs: MeshInputs, domain: string): Map<string, Service[
   const all = [...(inputs.services ?? []), ...fromEntries].sort(
     (a, b) =>
       compareText(a.host, b.host) ||
+      Number(isOfKubernetes(b)) - Number(isOfKubernetes(a)) ||
       compareText(a.createdAt, b.createdAt) ||
       compareText(a.namespace, b.namespace) ||
       compareText(a.source.name, b.source.name),
@@ -171,6 +197,35 @@ function indexServices(inputs: MeshInputs, domain: string): Map<string, Service[
   return byHost;
 }
 
+/**
+ * Of services of one host and namespace the first stands for all of them, with the endpoints of all.
+ * Source: istio pilot/pkg/model/push_context.go initServiceRegistry (1.32 dev).
+ */
+function findContributors(services: ReadonlyMap<string, readonly Service[]>): Map<Service, readonly Service[]> {
+  const contributors = new Map<Service, readonly Service[]>();
+  for (const sameHost of services.values()) {
+    if (sameHost.length === 1) continue;
+    for (const service of sameHost) {
+      const together = sameHost.filter(({ namespace }) => namespace === service.namespace);
+      if (together.length > 1 && together[0] === service) contributors.set(service, together);
+    }
+  }
+  return contributors;
+}
+
+function groupSelecting(services: readonly Service[]): Map<string, Service[]> {
+  const groups = new Map<string, Service[]>();
+  const byCreation = services
+    .filter(({ workloadSelector }) => workloadSelector !== undefined)
+    .sort((a, b) => compareText(a.createdAt, b.createdAt) || compareText(a.host, b.host));
+  for (const service of byCreation) {
+    const group = groups.get(service.namespace);
+    if (group === undefined) groups.set(service.namespace, [service]);
+    else group.push(service);
+  }
+  return groups;
+}
+
 function buildAllEndpoints(
   services: ReadonlyMap<string, readonly Service[]>,
   workloads: MeshSnapshot['workloads'],
@@ -179,18 +234,22 @@ function buildAllEndpoints(
   const index = new WorkloadIndex([...workloads.declared, ...workloads.registered]);
   const endpoints = new Map<Service, ServiceEndpoints>();
   for (const sameHost of services.values()) {
-    for (const service of sameHost)
-      endpoints.set(service, keepEqual(buildEndpoints(service, index, workloads.context), previous?.get(service)));
+    for (const service of sameHost) {
+      const contributors = workloads.contributors.get(service) ?? [service];
+      const fresh = buildEndpoints(service, contributors, { workloads: index, context: workloads.context });
+      endpoints.set(service, keepEqual(fresh, previous?.get(service)));
+    }
   }
   return endpoints;
 }
 
-/** The old object where nothing changed; otherwise the new one, with the old list of identities where that did not change. */
+/** The old object where nothing changed; otherwise the new one, with the old lists of identities and ports where those did not change. */
 function keepEqual(fresh: ServiceEndpoints, old: ServiceEndpoints | undefined): ServiceEndpoints {
   if (old === undefined) return fresh;
   const identities = fresh.identities.join() === old.identities.join() ? old.identities : fresh.identities;
+  const mutualPorts = fresh.mutualPorts.join() === old.mutualPorts.join() ? old.mutualPorts : fresh.mutualPorts;
   const isSame = identities === old.identities && JSON.stringify([...fresh.byPort]) === JSON.stringify([...old.byPort]);
-  return isSame ? old : { byPort: fresh.byPort, identities };
+  return isSame ? old : { byPort: fresh.byPort, identities, mutualPorts };
 }
 
 function groupByNamespace(sidecars: readonly Resource<'Sidecar'>[]): ReadonlyMap<string, readonly Resource<'Sidecar'>[]> {

@@ -1,16 +1,17 @@
 import type { Resource } from '@mizzen/mesh-api';
+import type { AllocatedAddress } from './address-allocation.ts';
 import { type DestinationRuleConfig, findDestinationRule } from './destination-rule.ts';
 import type { GatewayConfig } from './gateway.ts';
 import { HostIndex, hostsOverlap, isHostWithin, resolveShortName } from './host.ts';
 import { type Labels, selects } from './labels.ts';
 import type { MeshSnapshot } from './mesh-snapshot.ts';
 import { type Protocol, parseProtocol } from './protocol.ts';
-import type { ClientKind, ProxyType } from './proxy-node.ts';
-import type { Service } from './service.ts';
+import type { ClientKind, IpFamily, ProxyType } from './proxy-node.ts';
+import { isOfKubernetes, type Service } from './service.ts';
 import { MESH_GATEWAY, type VirtualServiceConfig } from './virtual-service.ts';
 import { isVisibleIn } from './visibility.ts';
 
-/** A listener that a Sidecar asks for by `egress[].port`. */
+/** A listener that a Sidecar asks for by `egress[].port`. Captured: it takes what the network leads to the port, and binds nothing. */
 export interface EgressListener {
   readonly port: number;
   readonly protocol: Protocol;
@@ -31,6 +32,8 @@ export interface OutboundScope {
   readonly client: ClientKind;
   /** The network leads connections to the proxy; otherwise applications name it (explicit proxy, listeners of their own). */
   readonly isCaptured: boolean;
+  readonly ipFamily: IpFamily;
+  readonly hasDnsCapture: boolean;
   readonly namespace: string;
   readonly domain: string;
   /** Labels of one of the proxies; only what the selectors that made the key ask for may be read from them. */
@@ -46,6 +49,10 @@ export interface OutboundScope {
   readonly egressListeners: readonly EgressListener[];
   readonly isRegistryOnly: boolean;
   readonly identitiesOf: (service: Service) => readonly string[];
+  /** Addresses (and CIDR ranges) that mean the service to these proxies: its own, or those that only the mesh knows. */
+  readonly addressesOf: (service: Service) => readonly string[];
+  /** Of a service whose clients choose the endpoint: all of them serve the mesh's mutual TLS at the port. */
+  readonly isMutual: (service: Service, port: number) => boolean;
   readonly destinationRule: (host: string) => DestinationRuleConfig | undefined;
   /** Routers only: the Gateways served, oldest first, and the VirtualServices bound to each, by the Gateway's key. */
   readonly gateways: readonly GatewayConfig[];
@@ -57,6 +64,8 @@ export interface ScopeQuery {
   readonly type: ProxyType;
   readonly client: ClientKind;
   readonly isCaptured: boolean;
+  readonly ipFamily: IpFamily;
+  readonly hasDnsCapture: boolean;
   readonly namespace: string;
   readonly labels: Labels;
   readonly sidecar: Resource<'Sidecar'> | undefined;
@@ -94,6 +103,8 @@ export function buildOutboundScope(snapshot: MeshSnapshot, query: ScopeQuery): O
     egressListeners,
     isRegistryOnly: isRegistryOnly(snapshot, query),
     identitiesOf: (service) => endpoints.get(service)?.identities ?? [],
+    addressesOf: (service) => serviceAddresses(service, snapshot.allocatedAddresses.get(service), query),
+    isMutual: (service, port) => endpoints.get(service)?.mutualPorts.includes(port) ?? false,
     destinationRule: (host) => {
       if (!rules.has(host)) {
         const serviceNamespace = servicesByHost.get(host)?.namespace;
@@ -119,12 +130,27 @@ function isRegistryOnly({ mesh }: MeshSnapshot, { sidecar }: ScopeQuery): boolea
   return own?.egressProxy !== undefined || (own?.mode ?? mesh.outboundTrafficPolicy?.mode) === 'REGISTRY_ONLY';
 }
 
-/** One service per host, by host: of the client's own namespace before the oldest. */
+/** Source: istio pilot/pkg/model/service.go getAllAddressesForProxy (1.32 dev). */
+function serviceAddresses(
+  service: Service,
+  allocated: AllocatedAddress | undefined,
+  { ipFamily, hasDnsCapture }: Pick<ScopeQuery, 'ipFamily' | 'hasDnsCapture'>,
+): readonly string[] {
+  if (allocated !== undefined && hasDnsCapture)
+    return [...(ipFamily === 'ipv6' ? [] : [allocated.ipv4]), ...(ipFamily === 'ipv4' ? [] : [allocated.ipv6])];
+  // What somebody wrote into a ServiceEntry is meant as it stands.
+  if (!isOfKubernetes(service) || ipFamily === 'dual') return service.addresses;
+  return service.addresses.filter((address) => address.includes(':') === (ipFamily === 'ipv6'));
+}
+
+/** One service per host, by host: Kubernetes' before that of the client's own namespace before the oldest. */
 function visibleServices(snapshot: MeshSnapshot, namespace: string): Service[] {
   const services: Service[] = [];
   for (const sameHost of snapshot.services.values()) {
     const visible = sameHost.length === 1 ? sameHost : sameHost.filter((service) => isVisibleIn(service.visibility, namespace));
-    const service = visible.find((candidate) => candidate.namespace === namespace) ?? visible[0];
+    const [first] = visible;
+    const isOwned = first !== undefined && isOfKubernetes(first);
+    const service = isOwned ? first : (visible.find((candidate) => candidate.namespace === namespace) ?? first);
     if (service !== undefined && isVisibleIn(service.visibility, namespace)) services.push(service);
   }
   return services;
@@ -179,7 +205,7 @@ function parseEgressHost(text: string, context: ImportContext): { namespace: str
 }
 
 /** Every host that a VirtualService leads to. */
-export function destinationHosts(virtualService: VirtualServiceConfig, domain: string): string[] {
+function destinationHosts(virtualService: VirtualServiceConfig, domain: string): string[] {
   const written = [
     ...virtualService.http.flatMap((rule) => [
       ...(rule.route ?? []).map(({ destination }) => destination.host),
@@ -203,9 +229,15 @@ function egressListener(listener: Egress, imported: Imported | undefined, isCapt
     port: listener.port.number,
     protocol: parseProtocol(listener.port.protocol),
     bind: listener.bind ?? '',
-    isCaptured: listener.captureMode === 'IPTABLES' || (listener.captureMode !== 'NONE' && isCapturedByDefault),
+    isCaptured: isCapturedListener(listener, isCapturedByDefault),
     ...imported,
   };
+}
+
+// A socket is nothing that the network could lead to. Source: istio listener.go buildSidecarOutboundListeners (1.32 dev).
+function isCapturedListener({ captureMode, bind }: Egress, isCapturedByDefault: boolean): boolean {
+  if (bind?.startsWith('unix://')) return false;
+  return captureMode === 'IPTABLES' || (captureMode !== 'NONE' && isCapturedByDefault);
 }
 
 function gatewayRoutes(snapshot: MeshSnapshot, query: ScopeQuery): ReadonlyMap<string, readonly VirtualServiceConfig[]> {

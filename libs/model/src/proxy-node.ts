@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { Labels } from './labels.ts';
 
 export type ProxyType = 'sidecar' | 'router';
@@ -15,11 +16,21 @@ export interface InboundPort {
   readonly defaultEndpoint: string;
 }
 
+/** A port that a container of the pod names. */
+export interface PodPort {
+  readonly name: string;
+  readonly containerPort: number;
+}
+
+/** Addresses that a proxy can use; decides which virtual addresses it is told of, and what it binds. */
+export type IpFamily = 'ipv4' | 'ipv6' | 'dual';
+
 /** A connected proxy, read from the Node of its stream. */
 export interface ProxyNode {
   readonly id: string;
   readonly type: ProxyType;
   readonly ip: string;
+  readonly ipFamily: IpFamily;
   /** `<instance>.<namespace>`. */
   readonly name: string;
   readonly namespace: string;
@@ -33,11 +44,23 @@ export interface ProxyNode {
   readonly clusterId: string;
   readonly meshId: string;
   readonly interceptionMode: 'NONE' | 'REDIRECT' | 'TPROXY';
+  /** Its applications ask the proxy for names, so that services may have addresses which only the mesh knows. */
+  readonly hasDnsCapture: boolean;
+  readonly podPorts: readonly PodPort[];
+  /** Machine that it runs on. */
+  readonly nodeName: string;
+  /** URL of what made the workload: `kubernetes://apis/apps/v1/namespaces/default/deployments/reviews-v1`. */
+  readonly owner: string;
   readonly httpProxyPort: number | undefined;
   readonly autoRegisterGroup: string;
   readonly inbound: readonly InboundPort[];
   /** Port of a Gateway's server → port that the proxy binds for it. */
   readonly portMap: ReadonlyMap<number, number>;
+}
+
+/** The network leads the workload's connections to the proxy. */
+export function isCaptured({ type, interceptionMode }: Pick<ProxyNode, 'type' | 'interceptionMode'>): boolean {
+  return type === 'sidecar' && interceptionMode !== 'NONE';
 }
 
 /** The parts of envoy.config.core.v3.Node that are read here. */
@@ -58,10 +81,12 @@ export function parseProxyNode(node: EnvoyNode): ProxyNode {
   const namespace = text(metadata['NAMESPACE']) || name.slice(name.lastIndexOf('.') + 1) || 'default';
   const labels = stringMap(metadata['LABELS']);
   const mode = text(metadata['INTERCEPTION_MODE']);
+  const addresses = [ip, ...text(metadata['INSTANCE_IPS']).split(',')].filter((address) => isIP(address) !== 0);
   return {
     id: node.id,
     type: type === 'router' ? 'router' : 'sidecar',
-    ip: ip || text(metadata['INSTANCE_IPS']).split(',', 1)[0] || '127.0.0.1',
+    ip: ip || addresses[0] || '127.0.0.1',
+    ipFamily: ipFamily(addresses),
     name: name || node.id,
     namespace,
     domain: domain || `${namespace}.svc.cluster.local`,
@@ -73,6 +98,10 @@ export function parseProxyNode(node: EnvoyNode): ProxyNode {
     clusterId: text(metadata['CLUSTER_ID']),
     meshId: text(metadata['MESH_ID']),
     interceptionMode: mode === 'REDIRECT' || mode === 'TPROXY' ? mode : 'NONE',
+    hasDnsCapture: flag(metadata['DNS_CAPTURE']),
+    podPorts: podPorts(metadata['POD_PORTS']),
+    nodeName: text(metadata['NODE_NAME']),
+    owner: text(metadata['OWNER']),
     httpProxyPort: port(metadata['HTTP_PROXY_PORT']),
     autoRegisterGroup: text(metadata['AUTO_REGISTER_GROUP']),
     inbound: inboundPorts(metadata['INBOUND']),
@@ -82,6 +111,34 @@ export function parseProxyNode(node: EnvoyNode): ProxyNode {
 
 function text(value: unknown): string {
   return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
+}
+
+function flag(value: unknown): boolean {
+  return value === true || value === 'true' || value === '1';
+}
+
+function ipFamily(addresses: readonly string[]): IpFamily {
+  const hasIpv4 = addresses.some((address) => isIP(address) === 4);
+  const hasIpv6 = addresses.some((address) => isIP(address) === 6);
+  return hasIpv6 ? (hasIpv4 ? 'dual' : 'ipv6') : 'ipv4';
+}
+
+/** A list, or the JSON text of one: `[{"name":"http","containerPort":9080}]`. Source: istio pkg/model/proxy.go PodPortList (1.32 dev). */
+function podPorts(value: unknown): PodPort[] {
+  const list = typeof value === 'string' ? parseJson(value) : value;
+  if (!Array.isArray(list)) return [];
+  return list.flatMap((entry: unknown) => {
+    const containerPort = isRecord(entry) ? port(entry['containerPort']) : undefined;
+    return isRecord(entry) && containerPort !== undefined ? [{ name: text(entry['name']), containerPort }] : [];
+  });
+}
+
+function parseJson(value: string): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A port given as number or text, or undefined. */

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { clientSelectorsOf } from './destination-rule.ts';
 import type { ServiceEndpoints } from './endpoints.ts';
 import { gatewaysOf } from './gateway.ts';
-import { buildInbound, type InboundService } from './inbound.ts';
+import { type GatewayPorts, gatewayPorts } from './gateway-ports.ts';
+import { buildInbound, buildPassthrough, type InboundService, type PassthroughPort } from './inbound.ts';
 import { selects } from './labels.ts';
 import { findSidecar, type MeshSnapshot } from './mesh-snapshot.ts';
 import { buildOutboundScope, type OutboundScope } from './outbound-scope.ts';
-import type { ProxyNode } from './proxy-node.ts';
+import { isCaptured, type ProxyNode } from './proxy-node.ts';
 import type { Service } from './service.ts';
 
 /** All that one proxy may see: the complete input of translation. */
@@ -18,6 +19,10 @@ export interface ProxyView {
   /** Shared: the same object for every proxy of this snapshot that may see the same. */
   readonly outboundScope: OutboundScope;
   readonly inbound: readonly InboundService[];
+  /** Captured proxies only: what becomes of connections to ports that no service has. */
+  readonly inboundPassthrough: readonly PassthroughPort[];
+  /** Gateways only. */
+  readonly gatewayPorts: GatewayPorts;
   readonly endpoints: ReadonlyMap<Service, ServiceEndpoints>;
 }
 
@@ -29,17 +34,21 @@ export function buildProxyView(snapshot: MeshSnapshot, node: ProxyNode): ProxyVi
   const key = scopeKey(snapshot, node, [sidecarName, gateways.map((gateway) => gateway.key)]);
   let outboundScope = snapshot.scopes.get(key);
   if (outboundScope === undefined) {
-    const { type, client, namespace, labels } = node;
-    outboundScope = buildOutboundScope(snapshot, { key, type, client, isCaptured: isCaptured(node), namespace, labels, sidecar, gateways });
+    const { type, client, ipFamily, hasDnsCapture, namespace, labels } = node;
+    const about = { key, type, client, isCaptured: isCaptured(node), ipFamily, hasDnsCapture, namespace, labels, sidecar, gateways };
+    outboundScope = buildOutboundScope(snapshot, about);
     snapshot.scopes.set(key, outboundScope);
   }
+  const inbound = node.type === 'sidecar' ? buildInbound(snapshot, node, sidecar) : [];
   return {
     revision: snapshot.revision,
     node,
     mesh: snapshot.mesh,
     trustDomains: snapshot.workloads.context.trustDomains,
     outboundScope,
-    inbound: node.type === 'sidecar' ? buildInbound(snapshot, node, sidecar) : [],
+    inbound,
+    inboundPassthrough: isCaptured(node) ? buildPassthrough(snapshot, node, { inbound, sidecar }) : [],
+    gatewayPorts: gatewayPorts(snapshot, node),
     endpoints: snapshot.endpoints,
   };
 }
@@ -51,10 +60,7 @@ function scopeKey(snapshot: MeshSnapshot, node: ProxyNode, selected: readonly un
     sourceSelectors.map((selector) => selects(selector, node.labels)),
   );
   const answers = [...ruleAnswers, ...sourceAnswers].map(Number).join('');
-  const text = JSON.stringify([node.type, node.client, isCaptured(node), node.namespace, selected, answers]);
+  const { type, client, ipFamily, hasDnsCapture, namespace } = node;
+  const text = JSON.stringify([type, client, isCaptured(node), ipFamily, hasDnsCapture, namespace, selected, answers]);
   return createHash('sha256').update(text).digest('base64url');
-}
-
-function isCaptured(node: ProxyNode): boolean {
-  return node.type === 'sidecar' && node.interceptionMode !== 'NONE';
 }

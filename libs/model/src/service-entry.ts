@@ -1,5 +1,5 @@
 import type { Resource } from '@mizzen/mesh-api';
-import { parseServiceHost, resolveShortName } from './host.ts';
+import { isWildcardHost, parseServiceHost, resolveShortName } from './host.ts';
 import { parseProtocol } from './protocol.ts';
 import type { Resolution, Service, ServicePort } from './service.ts';
 import { parseVisibility } from './visibility.ts';
@@ -35,6 +35,7 @@ export function servicesFromEntry(
       name: parseServiceHost(host, context.domain)?.name ?? host,
       ports,
       addresses: spec.addresses ?? [],
+      isAddressAllocated: isAddressAllocated(resource, { host, resolution }),
       isExternal: (spec.location ?? 'MESH_EXTERNAL') === 'MESH_EXTERNAL',
       resolution,
       visibility: parseVisibility(spec.exportTo, { namespace, fallback: context.defaultExportTo }),
@@ -45,6 +46,14 @@ export function servicesFromEntry(
       source: { kind: 'ServiceEntry', namespace, name: metadata.name },
     };
   });
+}
+
+const ALLOCATION_LABEL = 'networking.istio.io/enable-autoallocate-ip';
+
+// Behind an address of ours, the one that the client wanted is not known; a wildcard is many names.
+function isAddressAllocated({ spec, metadata }: Resource<'ServiceEntry'>, about: { host: string; resolution: Resolution }): boolean {
+  const isOptedOut = metadata.labels[ALLOCATION_LABEL]?.toLowerCase() === 'false';
+  return (spec.addresses ?? []).length === 0 && about.resolution !== 'passthrough' && !isOptedOut && !isWildcardHost(about.host);
 }
 
 function portOf(port: NonNullable<Resource<'ServiceEntry'>['spec']['ports']>[number]): ServicePort {

@@ -16,6 +16,8 @@ export interface ServicePort {
   readonly protocol: Protocol;
   /** The port of the workload, where the workload itself does not say another for this port's name. */
   readonly targetPort: number;
+  /** Kubernetes: the workload's port is the one of this name, which differs between pods. `targetPort` is then only a fallback. */
+  readonly targetPortName?: string;
 }
 
 /** A name with ports that workloads stand behind. Made from a ServiceEntry's host; a Kubernetes Service makes the same. */
@@ -28,10 +30,20 @@ export interface Service {
   readonly ports: readonly ServicePort[];
   /** Virtual addresses and CIDR ranges. */
   readonly addresses: readonly string[];
+  /**
+   * Without addresses of its own it is given one that only the mesh knows, for proxies whose applications ask them for names.
+   * Source: istio pilot/pkg/networking/serviceentry/ip_autoallocation.go (1.32 dev).
+   */
+  readonly isAddressAllocated?: boolean;
   /** Outside of the mesh: no auto mTLS, principal unknown. */
   readonly isExternal: boolean;
   readonly resolution: Resolution;
   readonly visibility: Visibility;
+  /**
+   * Who says which workloads are its endpoints. `selector` (default): `workloadSelector`. `registry`: a workload that has `endpointOf` is one
+   * where it is listed there (a pod by its EndpointSlice); one that has not (a WorkloadEntry), by the selector.
+   */
+  readonly endpointSource?: 'selector' | 'registry';
   /** Selects workloads of the service's namespace; undefined where `ownWorkloads` are all. */
   readonly workloadSelector: Labels | undefined;
   /** Endpoints that the resource itself lists. */
@@ -44,4 +56,14 @@ export interface Service {
 
 export function servicePort(service: Service, number: number): ServicePort | undefined {
   return service.ports.find((port) => port.number === number);
+}
+
+/** Declared by the platform, so that it owns its name: a ServiceEntry of the same host only adds endpoints to it. */
+export function isOfKubernetes(service: Service): boolean {
+  return service.source.kind === 'Service';
+}
+
+/** Clients connect to the workloads' own addresses. */
+export function isHeadless(service: Service): boolean {
+  return service.resolution === 'passthrough' && service.addresses.length === 0;
 }

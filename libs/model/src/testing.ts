@@ -1,6 +1,8 @@
 import { fillMeshConfig, type MeshConfigInput, parseResource, parseYaml, type Resource } from '@mizzen/mesh-api';
 import { buildMeshSnapshot, type MeshSnapshot } from './mesh-snapshot.ts';
 import { type ProxyNode, parseProxyNode } from './proxy-node.ts';
+import type { Service, ServicePort } from './service.ts';
+import type { Workload } from './workload.ts';
 
 /** Resources written as YAML, each a second older than the next. Throws on what is not valid. */
 export function resourcesOf(yaml: string): Resource[] {
@@ -43,4 +45,50 @@ spec:
   resolution: STATIC
   workloadSelector: { labels: { app: ${name} } }
 ${more}`;
+}
+
+/** A service as a registry of Kubernetes makes it. */
+export function kubernetesService(
+  name: string,
+  { clusterIp = '10.96.0.1', ports }: { clusterIp?: string; ports?: readonly ServicePort[] },
+): Service {
+  const isHeadless = clusterIp === 'None';
+  return {
+    host: `${name}.default.svc.cluster.local`,
+    namespace: 'default',
+    name,
+    ports: ports ?? [{ number: 80, name: 'http', protocol: 'http', targetPort: 80 }],
+    addresses: isHeadless ? [] : [clusterIp],
+    isExternal: false,
+    resolution: isHeadless ? 'passthrough' : 'static',
+    visibility: 'everywhere',
+    endpointSource: 'registry',
+    workloadSelector: { app: name },
+    ownWorkloads: [],
+    subjectAltNames: [],
+    createdAt: '2025-01-01T00:00:00Z',
+    source: { kind: 'Service', namespace: 'default', name },
+  };
+}
+
+/** A pod behind the service of its app. */
+export function podOf(
+  app: string,
+  address: string,
+  { ports = {}, isReady = true, locality = '' }: { ports?: Readonly<Record<string, number>>; isReady?: boolean; locality?: string },
+): Workload {
+  return {
+    name: `${app}-${address}`,
+    namespace: 'default',
+    address,
+    ports: {},
+    labels: { app },
+    serviceAccount: app,
+    locality,
+    network: '',
+    weight: 0,
+    tlsMode: 'istio',
+    group: '',
+    endpointOf: [{ host: `${app}.default.svc.cluster.local`, ports, isReady }],
+  };
 }

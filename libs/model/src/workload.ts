@@ -21,6 +21,22 @@ export interface Workload {
   readonly tlsMode: TlsMode;
   /** WorkloadGroup that it was registered for, or ''. */
   readonly group: string;
+  /** False: its registry knows that it takes no requests, whatever selects it. Default true; `endpointOf` says it for each service. */
+  readonly isReady?: boolean;
+  /** Of a registry that lists endpoints itself (Kubernetes): the services that the workload stands behind. Undefined: selectors decide. */
+  readonly endpointOf?: readonly EndpointMembership[];
+}
+
+/** That a workload is an endpoint of a service of its registry, and by which ports. */
+export interface EndpointMembership {
+  /** Fully qualified host of the service. */
+  readonly host: string;
+  /** Port of the workload by the name of the service port. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** False: it is known, and gets no requests. */
+  readonly isReady: boolean;
+  /** Its own name below a headless service (`mysql-0` of a StatefulSet), for the name table. */
+  readonly hostname?: string;
 }
 
 type EntrySpec = Resource<'WorkloadEntry'>['spec'];

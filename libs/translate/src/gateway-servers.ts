@@ -1,5 +1,6 @@
 import {
   type GatewayConfig,
+  type GatewayPorts,
   type GatewayServer,
   hostsOverlap,
   isHostWithin,
@@ -14,19 +15,27 @@ export interface BoundServer {
   readonly gateway: GatewayConfig;
   readonly server: GatewayServer;
   readonly boundPort: number;
+  /** What clients reach it by. */
+  readonly publicPort: number;
   readonly kind: 'http' | 'https' | 'passthrough' | 'tls' | 'tcp';
 }
 
 /** All servers that a gateway proxy serves, oldest Gateway first. */
-export function boundServers(scope: OutboundScope, portMap: ReadonlyMap<number, number>): BoundServer[] {
+export function boundServers(scope: OutboundScope, ports: GatewayPorts): BoundServer[] {
   return scope.gateways.flatMap((gateway) =>
     gateway.servers.map((server) => ({
       gateway,
       server,
-      boundPort: portMap.get(server.port.number) ?? server.port.number,
+      boundPort: ports.bound.get(server.port.number) ?? server.port.number,
+      publicPort: publicPort(server.port.number, ports),
       kind: serverKind(server),
     })),
   );
+}
+
+/** The port of a server as clients call it: its own where a Service publishes it, otherwise the one that is bound. */
+export function publicPort(port: number, { bound, published }: GatewayPorts): number {
+  return published.has(port) ? port : (bound.get(port) ?? port);
 }
 
 /** What is done with the connections of a server: by its protocol, and by TLS that is ended here or passed through. */

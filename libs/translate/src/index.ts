@@ -4,6 +4,7 @@ export { SUPPORTED_FIELDS } from './diagnose/supported-fields.ts';
 export { translateEndpoints } from './endpoint/translate-endpoints.ts';
 export { boundServers, gatewayListenerName } from './gateway-servers.ts';
 export { translateListeners } from './listener/translate-listeners.ts';
+export { translateNameTable } from './name-table/translate-name-table.ts';
 export { inboundClusterName, outboundClusterName, parseOutboundClusterName } from './names.ts';
 export type { TranslatedResource, TranslateResult } from './result.ts';
 export { translateRoutes } from './route/translate-routes.ts';

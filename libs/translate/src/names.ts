@@ -22,6 +22,11 @@ export function parseOutboundClusterName(name: string): { host: string; port: nu
 
 export const BLACK_HOLE_CLUSTER = 'BlackHoleCluster';
 export const PASSTHROUGH_CLUSTER = 'PassthroughCluster';
+/** To the port of the workload that a captured connection was for. */
+export const INBOUND_PASSTHROUGH_CLUSTER = 'InboundPassthroughCluster';
+/** The listeners that the network leads connections to. Source: istio pilot/pkg/model/context.go (1.32 dev). */
+export const VIRTUAL_OUTBOUND = 'virtualOutbound';
+export const VIRTUAL_INBOUND = 'virtualInbound';
 /** Leads what comes out of a CONNECT tunnel back into the same routes; also the name of the internal listener. */
 export const CONNECT_HTTP = 'connect_http';
 /** Route configuration of the explicit proxy. */

@@ -1,7 +1,7 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type ChannelCredentials, Client, type ClientDuplexStream, type StatusObject } from '@grpc/grpc-js';
 import { backoffMs, type Clock, delay, errorMessage, type Logger, type Random, type Running, Watchable } from '@mizzen/core';
-import { PUSH_ORDER, type XdsConsumer, type XdsRejection } from '@mizzen/xds-api';
+import { HEALTH_TYPE_URL, PUSH_ORDER, type XdsConsumer, type XdsRejection } from '@mizzen/xds-api';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import {
   type DeltaDiscoveryRequest,
@@ -45,6 +45,8 @@ export interface XdsClient extends Running {
   readonly state: Watchable<XdsClientState>;
   /** Connects and stays connected until closed. Returns at once. */
   start(): void;
+  /** Tells the server how the workload is, now and with every new connection: `failure` says what is wrong with it. */
+  reportHealth(failure: string | undefined): void;
   /** Ends the stream as one who leaves: the server takes the endpoint out at once. */
   close(): Promise<void>;
 }
@@ -53,6 +55,8 @@ const PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 const CLOSE_DEADLINE_MS = 1_000;
+// Source: istio pkg/istio-agent/health (1.32): what Istio's agent sends, an HTTP status.
+const UNHEALTHY = 500;
 
 type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
@@ -68,6 +72,7 @@ class ReconnectingXdsClient implements XdsClient {
   readonly #closing = new AbortController();
   #stream: Stream | undefined;
   #work: Promise<void> | undefined;
+  #health: DeltaDiscoveryRequest | undefined;
 
   constructor(options: XdsClientOptions) {
     this.#options = options;
@@ -76,6 +81,12 @@ class ReconnectingXdsClient implements XdsClient {
 
   start(): void {
     this.#work ??= this.#run();
+  }
+
+  reportHealth(failure: string | undefined): void {
+    const errorDetail = failure === undefined ? undefined : { code: UNHEALTHY, message: failure };
+    this.#health = create(DeltaDiscoveryRequestSchema, { typeUrl: HEALTH_TYPE_URL, ...(errorDetail && { errorDetail }) });
+    this.#send([this.#health]);
   }
 
   async close(): Promise<void> {
@@ -168,7 +179,7 @@ class ReconnectingXdsClient implements XdsClient {
       });
       stream.on('error', () => {});
       stream.on('status', (status: StatusObject) => resolve({ wasConnected, reason: status.details || `gRPC status ${status.code}` }));
-      this.#send(this.#delta.open());
+      this.#send([...this.#delta.open(), ...(this.#health ? [this.#health] : [])]);
     });
   }
 

@@ -35,6 +35,8 @@ export interface XdsServerEvents {
   onApplied?(connected: ConnectedNode, applied: { revision: number }): void;
   /** The generator threw; the node keeps what it has. */
   onGenerateError?(connected: ConnectedNode, failed: { typeUrl: string }): void;
+  /** The agent of the node told how its workload is. Source: istio pilot/pkg/xds/ads.go handleWorkloadHealthcheck (1.32). */
+  onHealth?(connected: ConnectedNode, health: { isHealthy: boolean; reason: string }): void;
   onUnserved?(connected: ConnectedNode, unserved: { typeUrl: string }): void;
 }
 

@@ -1,5 +1,6 @@
 import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { type Clock, errorMessage, type Logger } from '@mizzen/core';
+import { HEALTH_TYPE_URL } from '@mizzen/xds-api';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from '@mizzen/xds-api/envoy/service/discovery/v3/discovery';
 import { Connection, type ConnectionContext } from './connection.ts';
@@ -132,6 +133,11 @@ export function serveStream<R extends Request>(
   function take(open: Connection, request: R): void {
     if (request.typeUrl === '') {
       fail(status.INVALID_ARGUMENT, 'a request must say the type_url that it is about');
+      return;
+    }
+    if (request.typeUrl === HEALTH_TYPE_URL) {
+      const { errorDetail } = request;
+      context.events.onHealth?.(open.connected, { isHealthy: errorDetail === undefined, reason: errorDetail?.message ?? '' });
       return;
     }
     if (open.subscriptionCount >= MAX_TYPES && open.subscription(request.typeUrl) === undefined) {

@@ -19,11 +19,11 @@ const DEFAULT_CONCURRENT_STREAMS = 1_073_741_824;
 /** Limits, timeouts and the HTTP version towards the upstream. Zero counts as unset, as in Istio. */
 export function connectionPoolFields(
   pool: Pool | undefined,
-  context: { protocol: Protocol; meshConnectTimeout: string | undefined },
+  context: { protocol: Protocol; meshConnectTimeout: string | undefined; isCaptured?: boolean },
 ): ClusterInit {
   const tcp = pool?.tcp;
   const connectTimeoutMs = parseDuration(tcp?.connectTimeout) ?? parseDuration(context.meshConnectTimeout) ?? DEFAULT_CONNECT_TIMEOUT_MS;
-  const options = httpOptions(pool, context.protocol);
+  const options = httpOptions(pool, context);
   const keepalive = tcp?.tcpKeepalive;
   return {
     connectTimeout: duration(connectTimeoutMs),
@@ -57,9 +57,16 @@ function wholeSeconds(text: string | undefined): number | undefined {
   return milliseconds === undefined ? undefined : Math.max(1, Math.round(milliseconds / 1000));
 }
 
-/** Absent where the proxy's defaults do: HTTP/1.1 without limits. */
-function httpOptions(pool: Pool | undefined, protocol: Protocol): Init<typeof OptionsSchema> | undefined {
-  if (!isHttp(protocol)) return undefined;
+/**
+ * Absent where the proxy's defaults do: HTTP/1.1 without limits. What is only detected as HTTP in captured traffic goes on in the version
+ * in which it came. Source: istio cluster_builder.go setUpstreamProtocol (1.32 dev).
+ */
+function httpOptions(
+  pool: Pool | undefined,
+  { protocol, isCaptured = false }: { protocol: Protocol; isCaptured?: boolean },
+): Init<typeof OptionsSchema> | undefined {
+  const isDetected = isCaptured && protocol === 'auto';
+  if (!isHttp(protocol) && !isDetected) return undefined;
   const http = pool?.http;
   const common = present({
     idleTimeout: optionalDuration(http?.idleTimeout),
@@ -69,10 +76,11 @@ function httpOptions(pool: Pool | undefined, protocol: Protocol): Init<typeof Op
   const http2 = { maxConcurrentStreams: http?.maxConcurrentStreams || DEFAULT_CONCURRENT_STREAMS };
   const hasCommon = Object.keys(common).length > 0;
   const isUpgraded = isHttp2(protocol) || http?.h2UpgradePolicy === 'UPGRADE';
-  if (!hasCommon && !isUpgraded && !http?.useClientProtocol) return undefined;
+  const followsClient = http?.useClientProtocol || (isDetected && !isUpgraded);
+  if (!hasCommon && !isUpgraded && !followsClient) return undefined;
   return {
     ...(hasCommon && { commonHttpProtocolOptions: common }),
-    upstreamProtocolOptions: http?.useClientProtocol
+    upstreamProtocolOptions: followsClient
       ? { case: 'useDownstreamProtocolConfig', value: { httpProtocolOptions: {}, http2ProtocolOptions: http2 } }
       : {
           case: 'explicitHttpConfig',

@@ -45,12 +45,16 @@ export function isPassthrough(policy: PortPolicy): boolean {
 
 /**
  * A cluster that connects to the address that the client wanted: the captured one, or, behind the explicit proxy, the one that the
- * request names.
+ * request names. `port`: another than the one that the client wanted.
  */
-export function originalDestinationFields(isCaptured: boolean): ClusterInit {
+export function originalDestinationFields(isCaptured: boolean, port?: number): ClusterInit {
+  const settings = {
+    ...(!isCaptured && { useHttpHeader: true, httpHeaderName: ':authority' }),
+    ...(port !== undefined && { upstreamPortOverride: port }),
+  };
   return {
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.ORIGINAL_DST },
     lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
-    ...(!isCaptured && { lbConfig: { case: 'originalDstLbConfig', value: { useHttpHeader: true, httpHeaderName: ':authority' } } }),
+    ...(Object.keys(settings).length > 0 && { lbConfig: { case: 'originalDstLbConfig', value: settings } }),
   };
 }

@@ -3,6 +3,8 @@ import {
   type DestinationRuleConfig,
   type Endpoint,
   hasEndpointsInCluster,
+  type IpFamily,
+  isOfKubernetes,
   type OutboundScope,
   type Service,
   type ServiceEndpoints,
@@ -11,6 +13,7 @@ import {
   selects,
 } from '@mizzen/model';
 import { Cluster_DiscoveryType, Cluster_DnsLookupFamily, ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
+import { carriedProtocol } from '../carried-protocol.ts';
 import { loadAssignment } from '../endpoint/load-assignment.ts';
 import { IdentityMemo } from '../memo.ts';
 import { ADS_SOURCE, duration, type Init, parseDuration } from '../messages.ts';
@@ -33,7 +36,12 @@ interface ClusterContext {
   readonly mesh: OutboundScope['mesh'];
   readonly client: ClientKind;
   readonly isCaptured: boolean;
+  readonly ipFamily: IpFamily;
+  /** Connections go to the address that the client wanted. */
+  readonly isPassthrough: boolean;
   readonly identities: readonly string[];
+  /** Ports of a service whose clients choose the endpoint, where all endpoints serve mutual TLS. */
+  readonly mutualPorts: readonly number[];
   /** Only for services whose endpoints stand in the cluster. */
   readonly endpoints: ServiceEndpoints | undefined;
 }
@@ -44,7 +52,8 @@ export function serviceClusters(
   service: Service,
   endpoints: ServiceEndpoints | undefined,
 ): readonly TranslatedResource[] {
-  const { mesh, client, isCaptured } = scope;
+  const { mesh, client, isCaptured, ipFamily } = scope;
+  const isPassthroughService = isWantedAddressUsed(scope, service);
   const rule = scope.destinationRule(service.host);
   const identities = scope.identitiesOf(service);
   const context: ClusterContext = {
@@ -53,11 +62,14 @@ export function serviceClusters(
     mesh,
     client,
     isCaptured,
+    ipFamily,
+    isPassthrough: isPassthroughService,
     identities,
+    mutualPorts: isPassthroughService ? service.ports.map(({ number }) => number).filter((port) => scope.isMutual(service, port)) : [],
     endpoints: hasEndpointsInCluster(service) ? endpoints : undefined,
   };
   const variants = translated.get([service, rule, mesh, identities, context.endpoints], () => new Map());
-  const variant = `${client} ${isCaptured}`;
+  const variant = `${client} ${isCaptured} ${ipFamily} ${isPassthroughService} ${context.mutualPorts.join()}`;
   let resources = variants.get(variant);
   if (resources === undefined) {
     resources = service.ports
@@ -71,10 +83,15 @@ export function serviceClusters(
 function cluster(context: ClusterContext, port: ServicePort, subset: Subset | undefined): TranslatedResource {
   const { service, rule, mesh, client } = context;
   const policy = policyFor(rule, port.number, subset);
+  const protocol = carriedProtocol(port.protocol, context);
   const name = outboundClusterName({ host: service.host, port: port.number, subset: subset?.name });
   return encodeResource(ClusterSchema, name, {
     name,
-    ...connectionPoolFields(policy.connectionPool, { protocol: port.protocol, meshConnectTimeout: mesh.connectTimeout }),
+    ...connectionPoolFields(policy.connectionPool, {
+      protocol,
+      meshConnectTimeout: mesh.connectTimeout,
+      isCaptured: context.isCaptured,
+    }),
     ...loadBalancerFields(policy),
     ...discoveryFields(context, { name, port, subset, policy }),
     ...outlierDetectionFields(policy.outlierDetection),
@@ -82,10 +99,12 @@ function cluster(context: ClusterContext, port: ServicePort, subset: Subset | un
       service,
       port: port.number,
       subset: subset?.name,
-      protocol: port.protocol,
+      protocol,
       client,
       identities: context.identities,
       isAutoMtls: mesh.enableAutoMtls ?? true,
+      isPassthrough: context.isPassthrough,
+      isMutual: context.mutualPorts.includes(port.number),
     }),
     metadata: { filterMetadata: { istio: clusterMetadata(context, subset) } },
   });
@@ -100,8 +119,9 @@ interface ClusterTarget {
 
 function discoveryFields(context: ClusterContext, target: ClusterTarget): ClusterInit {
   const { service } = context;
-  if (service.resolution === 'passthrough' || isPassthrough(target.policy)) return originalDestinationFields(context.isCaptured);
-  if (service.resolution === 'static') {
+  if (context.isPassthrough || isPassthrough(target.policy))
+    return originalDestinationFields(context.isCaptured, passthroughPort(service, target.port));
+  if (!hasEndpointsInCluster(service)) {
     return {
       clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
       edsClusterConfig: { edsConfig: ADS_SOURCE, serviceName: target.name },
@@ -112,11 +132,25 @@ function discoveryFields(context: ClusterContext, target: ClusterTarget): Cluste
   const isLogical = service.resolution === 'dns-round-robin' && endpoints.length === 1;
   return {
     clusterDiscoveryType: { case: 'type', value: isLogical ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS },
-    dnsLookupFamily: Cluster_DnsLookupFamily.V4_ONLY,
+    dnsLookupFamily: context.ipFamily === 'ipv6' ? Cluster_DnsLookupFamily.V6_ONLY : Cluster_DnsLookupFamily.V4_ONLY,
     dnsRefreshRate: duration(parseDuration(context.mesh.dnsRefreshRate) ?? DEFAULT_DNS_REFRESH_MS),
     respectDnsTtl: true,
     loadAssignment: loadAssignment(target.name, endpoints, ''),
   };
+}
+
+/**
+ * The clients of a gateway want the gateway's own address: it balances over the endpoints of headless services.
+ * Source: istio pilot/pkg/networking/core/cluster.go convertResolution (1.32 dev).
+ */
+function isWantedAddressUsed({ type }: OutboundScope, service: Service): boolean {
+  const hasEndpoints = isOfKubernetes(service) || service.workloadSelector !== undefined;
+  return service.resolution === 'passthrough' && !(type === 'router' && hasEndpoints);
+}
+
+// Source: istio pilot/pkg/model/service.go PassthroughTargetPorts (1.32 dev).
+function passthroughPort(service: Service, { number, targetPort }: ServicePort): number | undefined {
+  return isOfKubernetes(service) || targetPort === number ? undefined : targetPort;
 }
 
 // A Unix socket has no name to look up.

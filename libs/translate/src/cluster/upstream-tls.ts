@@ -37,13 +37,19 @@ export interface UpstreamTlsContext {
   /** SPIFFE ids of the service accounts behind the service. */
   readonly identities: readonly string[];
   readonly isAutoMtls: boolean;
+  /** Clients choose the endpoint. */
+  readonly isPassthrough: boolean;
+  /** They do, and all endpoints serve mutual TLS. */
+  readonly isMutual: boolean;
 }
 
 /** Which transport the proxy speaks to the endpoints. A `tls` block in the rule decides; without one, auto mTLS looks at each endpoint. */
 export function upstreamTlsFields(tls: PortPolicy['tls'], context: UpstreamTlsContext): ClusterInit {
   if (tls === undefined) {
-    const isPossible = context.isAutoMtls && !context.service.isExternal && context.service.resolution !== 'passthrough';
-    return isPossible ? { transportSocketMatches: autoMtlsMatches(context) } : {};
+    if (!context.isAutoMtls || context.service.isExternal) return {};
+    if (!context.isPassthrough) return { transportSocketMatches: autoMtlsMatches(context) };
+    // Nothing is known of the one endpoint that a client chose. Source: istio push_context.go BestEffortInferServiceMTLSMode (1.32 dev).
+    return context.isMutual ? { transportSocket: mutualTlsSocket(context, {}) } : {};
   }
   switch (tls.mode ?? 'DISABLE') {
     case 'ISTIO_MUTUAL':

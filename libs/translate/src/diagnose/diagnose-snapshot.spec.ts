@@ -101,7 +101,7 @@ describe('diagnoseSnapshot', () => {
     [
       'subnets, which would widen the match',
       '{ hosts: [a], tcp: [{ match: [{ destinationSubnets: [10.0.0.0/8], sourceSubnet: 10.0.0.1 }], route: [{ destination: { host: a } }] }] }',
-      ['unsupported-field error spec.tcp[0].match[0].destinationSubnets', 'unsupported-field error spec.tcp[0].match[0].sourceSubnet'],
+      ['unsupported-field error spec.tcp[0].match[0].sourceSubnet', 'no-effect info spec.tcp[0].match[0].destinationSubnets'],
     ],
     [
       'a delegate that does not exist',

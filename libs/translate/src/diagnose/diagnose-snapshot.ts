@@ -3,6 +3,7 @@ import type { MeshSnapshot } from '@mizzen/model';
 import { namedEndpoints } from './endpoints.ts';
 import { conflictingServers, unservedServers } from './gateway.ts';
 import { overruled } from './overruled.ts';
+import { subnetMatches } from './subnets.ts';
 import { unsupportedParts } from './unsupported.ts';
 import { diagnoseVirtualServices } from './virtual-service.ts';
 
@@ -18,5 +19,6 @@ export function diagnoseSnapshot(snapshot: MeshSnapshot): readonly Diagnostic[] 
     ...conflictingServers(snapshot),
     ...unservedServers(snapshot),
     ...namedEndpoints(snapshot),
+    ...subnetMatches(snapshot),
   ];
 }

@@ -44,7 +44,7 @@ const TRAFFIC_POLICY = (prefix: string): string[] => [
 ];
 
 const L4_MATCH = (prefix: string): string[] =>
-  ['port', 'sourceLabels', 'sourceNamespace', 'gateways'].map((field) => `${prefix}.match[].${field}`);
+  ['destinationSubnets', 'port', 'sourceLabels', 'sourceNamespace', 'gateways'].map((field) => `${prefix}.match[].${field}`);
 
 const HTTP = [
   'name',
@@ -134,7 +134,7 @@ export const SUPPORTED_FIELDS: Partial<Readonly<Record<Kind, readonly string[]>>
     .map((field) => `spec.${field}`)
     .concat(WORKLOAD('spec.endpoints[]')),
   WorkloadEntry: WORKLOAD('spec'),
-  WorkloadGroup: ['spec.metadata', ...WORKLOAD('spec.template')],
+  WorkloadGroup: ['spec.metadata', 'spec.probe', ...WORKLOAD('spec.template')],
   Sidecar: [
     'spec.workloadSelector',
     'spec.egress',
@@ -152,8 +152,6 @@ export const SUPPORTED_FIELDS: Partial<Readonly<Record<Kind, readonly string[]>>
  */
 export const GUARDING_FIELDS: Partial<Readonly<Record<Kind, Readonly<Record<string, string>>>>> = {
   VirtualService: {
-    'spec.tls[].match[].destinationSubnets': 'the match is left out',
-    'spec.tcp[].match[].destinationSubnets': 'the match is left out',
     'spec.tcp[].match[].sourceSubnet': 'the match is left out',
   },
   Sidecar: {
@@ -171,6 +169,8 @@ export interface UnsupportedValues {
 }
 
 const NO_HTTP2 = "Mizzen's proxies speak no HTTP/2 to upstreams yet and answer 503";
+const CARRIED_HTTP2 =
+  "Mizzen's proxies speak no HTTP/2 yet: what the network leads to them is carried as it comes, without rules for HTTP, and their HTTP proxy port answers 503";
 
 const H2_UPGRADE: readonly UnsupportedValues[] = ['spec.trafficPolicy', 'spec.subsets[].trafficPolicy']
   .flatMap((policy) => [policy, `${policy}.portLevelSettings[]`])
@@ -181,7 +181,7 @@ export const UNSUPPORTED_VALUES: Partial<Readonly<Record<Kind, readonly Unsuppor
   DestinationRule: H2_UPGRADE,
   ServiceEntry: [
     { path: 'spec.resolution', values: ['DYNAMIC_DNS'] },
-    { path: 'spec.ports[].protocol', values: ['HTTP2', 'GRPC', 'GRPC-WEB'], consequence: NO_HTTP2 },
+    { path: 'spec.ports[].protocol', values: ['HTTP2', 'GRPC', 'GRPC-WEB'], consequence: CARRIED_HTTP2 },
   ],
   Sidecar: [{ path: 'spec.outboundTrafficPolicy.mode', values: ['ALLOW_ANY_DYNAMIC_DNS'] }],
   Gateway: [{ path: 'spec.servers[].tls.mode', values: ['AUTO_PASSTHROUGH'] }],

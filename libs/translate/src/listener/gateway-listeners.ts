@@ -26,7 +26,7 @@ type FilterChainInit = Init<typeof FilterChainSchema>;
 /** One listener for each port of the Gateways that this proxy serves, by address and port. */
 export function gatewayListeners(view: ProxyView): TranslatedResource[] {
   const groups = new Map<string, BoundServer[]>();
-  for (const server of boundServers(view.outboundScope, view.node.portMap)) {
+  for (const server of boundServers(view.outboundScope, view.gatewayPorts)) {
     const name = gatewayListenerName(server);
     const group = groups.get(name);
     if (group === undefined) groups.set(name, [server]);

@@ -23,7 +23,12 @@ const LOOPBACK = '127.0.0.1';
 export function outboundListeners(view: ProxyView): TranslatedResource[] {
   const { httpProxyPort } = view.node;
   const proxy = httpProxyPort === undefined ? [] : [httpProxyListener(view, httpProxyPort), tunnelListener(view)];
-  return [...proxy, ...view.outboundScope.egressListeners.flatMap((listener) => egressListener(view, listener) ?? [])];
+  return [...proxy, ...boundEgressListeners(view)];
+}
+
+/** The ports that a Sidecar binds. */
+export function boundEgressListeners(view: ProxyView): TranslatedResource[] {
+  return view.outboundScope.egressListeners.flatMap((listener) => egressListener(view, listener) ?? []);
 }
 
 function httpProxyListener(view: ProxyView, port: number): TranslatedResource {

@@ -10,12 +10,17 @@ import type { TcpTarget } from '../route/tcp-targets.ts';
 import { accessLogs } from './access-log.ts';
 import { type HttpRole, statsConfig } from './http-filters.ts';
 
+export interface TcpFilterOptions {
+  readonly role: HttpRole;
+  readonly statPrefix: string;
+  readonly targets: readonly TcpTarget[];
+  /** For callers that must know what was read. */
+  readonly read?: Read;
+}
+
 /** The network filters of a connection that is carried as it is. */
-export function tcpFilters(
-  view: ProxyView,
-  options: { role: HttpRole; statPrefix: string; targets: readonly TcpTarget[] },
-): Init<typeof FilterSchema>[] {
-  const { targets, role, statPrefix } = options;
+export function tcpFilters(view: ProxyView, options: TcpFilterOptions): Init<typeof FilterSchema>[] {
+  const { targets, role, statPrefix, read = (look) => look(view.outboundScope) } = options;
   const [first, another] = targets;
   const config = any(TcpProxySchema, {
     statPrefix,
@@ -24,7 +29,7 @@ export function tcpFilters(
         ? { case: 'cluster', value: first?.cluster ?? '' }
         : { case: 'weightedClusters', value: { clusters: targets.map(({ cluster, weight }) => ({ name: cluster, weight })) } },
     accessLog: accessLogs(view.mesh),
-    ...(role !== 'inbound' && connectionLimits(targets, (look) => look(view.outboundScope))),
+    ...(role !== 'inbound' && connectionLimits(targets, read)),
   });
   const proxy = { name: 'envoy.filters.network.tcp_proxy', configType: { case: 'typedConfig', value: config } } as const;
   if (view.node.client !== 'mizzen') return [proxy];

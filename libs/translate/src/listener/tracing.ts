@@ -25,6 +25,11 @@ export function tracing(view: ProxyView): TracingInit | undefined {
   };
 }
 
+/** Whatever of the proxy stands in `tracing`: equal for proxies whose HTTP connection managers are. */
+export function tracingKey(view: ProxyView): string {
+  return tracing(view) === undefined ? '' : JSON.stringify([istioTags(view), view.node.workloadName || view.node.name]);
+}
+
 /** Source: istio pilot/pkg/networking/core/tracing.go buildServiceTags (1.32 dev). */
 function istioTags({ node }: ProxyView): Record<string, string> {
   return {

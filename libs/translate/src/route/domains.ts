@@ -1,30 +1,32 @@
 import { isIP } from 'node:net';
-import { isWildcardHost, parseServiceHost, type Service } from '@mizzen/model';
+import { isHeadless, isOfKubernetes, isWildcardHost, parseServiceHost, type Service } from '@mizzen/model';
 
 export interface DomainOptions {
   readonly port: number;
   /** Namespace of the client: it may leave out what is its own. */
   readonly namespace: string;
   readonly domain: string;
-  /** Also without port: where the listener is for this port only, or the port is HTTP's own. */
-  readonly withoutPort: boolean;
+  /** With the port, without it (the listener ignores ports), or both (the listener is for this port only, or the port is HTTP's own). */
+  readonly forms: 'with-port' | 'without-port' | 'both';
 }
 
 /**
  * Every authority that means a service port to a client: the host, its shorter forms, its virtual addresses.
  * Source: istio pilot/pkg/networking/core/httproute.go generateVirtualHostDomains (1.32 dev).
  */
-export function serviceDomains(service: Service, options: DomainOptions): string[] {
-  const names = [...hostAliases(service.host, options), ...service.addresses.flatMap(addressName)];
-  return withPorts(names, options);
+export function serviceDomains(service: Service, options: DomainOptions & { readonly addresses: readonly string[] }): string[] {
+  const aliases = hostAliases(service.host, options);
+  // The endpoints of a headless service have names below its own.
+  const members = isHeadless(service) && isOfKubernetes(service) ? aliases.map((alias) => `*.${alias}`) : [];
+  return withPorts([...aliases, ...members, ...options.addresses.flatMap(addressName)], options);
 }
 
 export function hostDomains(host: string, options: DomainOptions): string[] {
   return withPorts(hostAliases(host, options), options);
 }
 
-function withPorts(names: readonly string[], { port, withoutPort }: DomainOptions): string[] {
-  return names.flatMap((name) => (withoutPort ? [name, `${name}:${port}`] : [`${name}:${port}`]));
+function withPorts(names: readonly string[], { port, forms }: DomainOptions): string[] {
+  return names.flatMap((name) => [...(forms === 'with-port' ? [] : [name]), ...(forms === 'without-port' ? [] : [`${name}:${port}`])]);
 }
 
 function hostAliases(host: string, { namespace, domain }: DomainOptions): string[] {

@@ -15,6 +15,7 @@ import { type Init, ZERO_DURATION } from '../messages.ts';
 import { CONNECT_HTTP, PASSTHROUGH_CLUSTER } from '../names.ts';
 import type { Read } from './destinations.ts';
 import { hostDomains, serviceDomains } from './domains.ts';
+import { hostsWithoutService } from './hosts-without-service.ts';
 import { defaultRoute, httpRoutes, type RouteInit } from './http-routes.ts';
 import { ANY_PATH } from './matches.ts';
 import { type EncodedVirtualHost, encodeVirtualHost, routeConfiguration, type TranslatedRoutes } from './route-configuration.ts';
@@ -44,18 +45,24 @@ export function sidecarRouteConfiguration(scope: OutboundScope, routes: SidecarR
     for (const port of service.ports) {
       if (port.protocol === 'udp' || (routes.port !== undefined && port.number !== routes.port)) continue;
       const withoutPort = routes.port !== undefined || port.number === 80;
-      const domains = claim(serviceDomains(service, { port: port.number, namespace: scope.namespace, domain: scope.domain, withoutPort }));
+      const domains = claim(
+        serviceDomains(service, {
+          port: port.number,
+          namespace: scope.namespace,
+          domain: scope.domain,
+          forms: withoutPort ? 'both' : 'with-port',
+          addresses: scope.addressesOf(service),
+        }),
+      );
       if (domains.length > 0) hosts.push(serviceVirtualHost(scope, { service, port, domains, routes }));
     }
   }
-  for (const { host, virtualService } of hostsWithoutService(scope, routes)) {
-    const domains = claim(
-      hostDomains(host, { port: routes.port ?? 80, namespace: scope.namespace, domain: scope.domain, withoutPort: true }),
-    );
+  for (const { host, virtualService } of hostsWithoutService(scope, routes.virtualServices)) {
+    const domains = claim(hostDomains(host, { port: routes.port ?? 80, namespace: scope.namespace, domain: scope.domain, forms: 'both' }));
     if (domains.length > 0) hosts.push(hostVirtualHost(scope, { host, virtualService, domains, routes }));
   }
   hosts.push(otherwise(scope.isRegistryOnly));
-  return routeConfiguration(routes.name, hosts, { isGateway: false });
+  return routeConfiguration(routes.name, hosts, { ignoresPort: false });
 }
 
 function serviceVirtualHost(
@@ -92,18 +99,6 @@ function serviceVirtualHost(
 }
 
 const toProxy: readonly TcpTarget[] = [{ cluster: CONNECT_HTTP, weight: 1 }];
-
-/** Hosts that only VirtualServices know: names for what other services do. */
-function hostsWithoutService(scope: OutboundScope, routes: SidecarRoutes): { host: string; virtualService: VirtualServiceConfig }[] {
-  const found = new Map<string, VirtualServiceConfig>();
-  for (const virtualService of new Set(routes.virtualServices.values())) {
-    if (virtualService.http.length === 0) continue;
-    for (const host of virtualService.hosts)
-      if (host !== '*' && !scope.servicesByHost.has(host) && routes.virtualServices.get(host) === virtualService)
-        found.set(host, virtualService);
-  }
-  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([host, virtualService]) => ({ host, virtualService }));
-}
 
 function hostVirtualHost(
   scope: OutboundScope,

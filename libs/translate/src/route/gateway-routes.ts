@@ -1,7 +1,7 @@
 import type { Diagnostic } from '@mizzen/core';
-import type { OutboundScope, VirtualServiceConfig } from '@mizzen/model';
+import type { GatewayPorts, OutboundScope, VirtualServiceConfig } from '@mizzen/model';
 import { VirtualHost_TlsRequirementType, type VirtualHostSchema } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
-import { type BoundServer, boundServers, httpRouteName, httpsRouteName, serverHosts, sharedHosts } from '../gateway-servers.ts';
+import { type BoundServer, boundServers, httpRouteName, httpsRouteName, publicPort, serverHosts, sharedHosts } from '../gateway-servers.ts';
 import type { Init } from '../messages.ts';
 import { httpRoutes, type RouteInit } from './http-routes.ts';
 import { ANY_PATH } from './matches.ts';
@@ -17,12 +17,8 @@ interface GatewayVirtualHost {
 }
 
 /** The routes of a gateway's listener, or undefined where no server has that name. */
-export function gatewayRouteConfiguration(
-  scope: OutboundScope,
-  name: string,
-  portMap: ReadonlyMap<number, number>,
-): TranslatedRoutes | undefined {
-  const servers = boundServers(scope, portMap).filter(
+export function gatewayRouteConfiguration(scope: OutboundScope, name: string, ports: GatewayPorts): TranslatedRoutes | undefined {
+  const servers = boundServers(scope, ports).filter(
     (bound) =>
       (bound.kind === 'http' && httpRouteName(bound.boundPort) === name) || (bound.kind === 'https' && httpsRouteName(bound) === name),
   );
@@ -32,14 +28,14 @@ export function gatewayRouteConfiguration(
   for (const server of servers) addServer(hosts, scope, server);
   // Without any virtual host Envoy would have nothing to say; an empty one answers 404.
   if (hosts.size === 0)
-    return routeConfiguration(name, [encodeVirtualHost({ name: `blackhole:${first.boundPort}`, domains: ['*'] })], { isGateway: true });
-  const tlsPort = portMap.get(HTTPS_PORT) ?? HTTPS_PORT;
+    return routeConfiguration(name, [encodeVirtualHost({ name: `blackhole:${first.boundPort}`, domains: ['*'] })], { ignoresPort: true });
+  const tlsPort = publicPort(HTTPS_PORT, ports);
   const encoded = [...hosts.keys()]
     .sort()
     .map((host) =>
       encodeVirtualHost(virtualHost({ name: `${host}:${first.boundPort}`, host, tlsPort }, hosts.get(host)), hosts.get(host)?.diagnostics),
     );
-  return routeConfiguration(name, encoded, { isGateway: true });
+  return routeConfiguration(name, encoded, { ignoresPort: true });
 }
 
 /** Several VirtualServices of one host are joined, oldest first. */
@@ -59,7 +55,7 @@ function addServer(hosts: Map<string, GatewayVirtualHost>, scope: OutboundScope,
           domain: scope.domain,
           gateway: bound.gateway.key,
           port: bound.server.port.number,
-          publicPort: bound.boundPort,
+          publicPort: bound.publicPort,
           isTls: bound.kind === 'https',
           read: (look) => look(scope),
           report: (found) => virtualHost.diagnostics.push(found),

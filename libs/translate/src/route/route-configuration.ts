@@ -42,15 +42,15 @@ function bodyBytes(body: unknown): number {
 export function routeConfiguration(
   name: string,
   virtualHosts: readonly EncodedVirtualHost[],
-  options: { isGateway: boolean },
+  options: { ignoresPort: boolean },
 ): TranslatedRoutes {
   const needsLargeBodies = virtualHosts.some(({ largestBodyBytes }) => largestBodyBytes > DEFAULT_MAX_BODY_BYTES);
   const head = create(RouteConfigurationSchema, {
     name,
     // Clusters may come and go on their own; a route to one that is away answers 503 NC.
     validateClusters: false,
-    // A gateway is reached by whatever port its node is published on.
-    ...(options.isGateway && { ignorePortInHostMatching: true }),
+    // The listener has one port, whatever the client calls it: a gateway is reached by the port that its node is published on.
+    ...(options.ignoresPort && { ignorePortInHostMatching: true }),
     ...(needsLargeBodies && { maxDirectResponseBodySizeBytes: MAX_BODY_BYTES }),
   });
   const bytes = Buffer.concat([toBinary(RouteConfigurationSchema, head), ...virtualHosts.map((virtualHost) => virtualHost.bytes)]);

@@ -23,6 +23,8 @@ export interface TcpContext {
   readonly port: number;
   readonly domain: string;
   readonly read: Read;
+  /** The address that clients wanted is known, so that filter chains can ask for subnets. */
+  readonly knowsDestination?: boolean;
 }
 
 type L4Match = NonNullable<TcpRule['match']>[number];
@@ -45,18 +47,18 @@ export function ruleTargets(
     : chosen.map(({ destination }, index) => ({ cluster: lookup.clusterOf(destination), weight: weights[index] ?? 1 }));
 }
 
-/** Whether a match concerns this gateway, port and client. One that asks for subnets holds nowhere: the captured address is not known yet. */
+/**
+ * Whether a match concerns this gateway, port and client. One that asks for the client's subnet holds nowhere, and one that asks for the
+ * destination's only where traffic is captured: elsewhere it is not known.
+ */
 export function l4Applies(match: L4Match | undefined, virtualService: VirtualServiceConfig, context: TcpContext): boolean {
   if (match === undefined) return true;
-  if (asksForSubnets(match)) return false;
+  if ('sourceSubnet' in match && match.sourceSubnet) return false;
+  if (!context.knowsDestination && (match.destinationSubnets ?? []).length > 0) return false;
   if (match.port !== undefined && match.port !== 0 && match.port !== context.port) return false;
   if (match.gateways && match.gateways.length > 0)
     return match.gateways.some((gateway) => resolveGatewayName(gateway, virtualService.namespace) === context.gateway);
   return context.read((scope) => matchesSource(scope, match));
-}
-
-function asksForSubnets(match: L4Match): boolean {
-  return (match.destinationSubnets ?? []).length > 0 || Boolean('sourceSubnet' in match && match.sourceSubnet);
 }
 
 /** Where connections to a service port go: as the first rule that applies says, otherwise to the service itself. */

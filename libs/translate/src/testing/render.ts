@@ -5,9 +5,11 @@ import { ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { ClusterLoadAssignmentSchema } from '@mizzen/xds-api/envoy/config/endpoint/v3/endpoint';
 import { ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 import { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
+import { NameTableSchema } from '@mizzen/xds-api/istio/networking/nds/v1/nds';
 import { translateClusters } from '../cluster/translate-clusters.ts';
 import { translateEndpoints } from '../endpoint/translate-endpoints.ts';
 import { translateListeners } from '../listener/translate-listeners.ts';
+import { translateNameTable } from '../name-table/translate-name-table.ts';
 import type { TranslatedResource } from '../result.ts';
 import { translateRoutes } from '../route/translate-routes.ts';
 import type { OutputType } from './translation-case.ts';
@@ -22,6 +24,7 @@ export interface Rendered {
   readonly routes: readonly JsonObject[];
   readonly clusters: readonly JsonObject[];
   readonly endpoints: readonly JsonObject[];
+  readonly nameTable: readonly JsonObject[];
 }
 
 /** Everything that a proxy is given, the way it asks for it: the routes that its listeners name, the endpoints of its EDS clusters. */
@@ -34,6 +37,7 @@ export function renderView(view: ProxyView): Rendered {
     clusters,
     routes: translateRoutes(view, routeNames(listeners)).resources.map((resource) => toProtoJson(RouteConfigurationSchema, resource)),
     endpoints: translateEndpoints(view, edsNames).resources.map((resource) => toProtoJson(ClusterLoadAssignmentSchema, resource)),
+    nameTable: translateNameTable(view).resources.map((resource) => toProtoJson(NameTableSchema, resource)),
   };
 }
 
@@ -53,7 +57,7 @@ function routeNames(listeners: JsonValue): Set<string> {
 
 /** Keeps what the case is about: clusters, endpoints and virtual hosts by name. */
 export function selectOutput(type: OutputType, rendered: Rendered, only: string | undefined): readonly JsonObject[] {
-  if (only === undefined || type === 'listeners') return rendered[type];
+  if (only === undefined || type === 'listeners' || type === 'nameTable') return rendered[type];
   const pattern = new RegExp(only);
   const isKept = (value: JsonValue | undefined): boolean => pattern.test(String(value));
   if (type === 'clusters') return rendered.clusters.filter((cluster) => isKept(cluster['name']));

@@ -1,6 +1,7 @@
 import type { Diagnostic } from '@mizzen/core';
 import { fillMeshConfig, type MeshConfigInput, parseResource, parseYaml, type Resource } from '@mizzen/mesh-api';
 import { buildMeshSnapshot, buildProxyView, type EnvoyNode, type MeshSnapshot, type ProxyView, parseProxyNode } from '@mizzen/model';
+import { type CasePod, type CaseService, registryOf } from './kubernetes-case.ts';
 
 /** A proxy of a case, in short: what is left out is a plain sidecar of the namespace `default`. */
 export interface CaseNode {
@@ -10,11 +11,16 @@ export interface CaseNode {
   readonly namespace?: string;
   readonly labels?: Record<string, string>;
   readonly metadata?: Record<string, unknown>;
+  /** Address of the pod; the network leads its traffic to the proxy. */
+  readonly capturedAt?: string;
 }
 
 export interface CaseHeader {
   readonly meshConfig?: MeshConfigInput;
   readonly nodes: Readonly<Record<string, CaseNode>>;
+  /** What a registry of Kubernetes would tell. */
+  readonly services?: readonly CaseService[];
+  readonly pods?: readonly CasePod[];
   /** Types to compare; all by default. */
   readonly outputs?: readonly OutputType[];
   /** Regular expression for the names of clusters, endpoints and virtual hosts to compare. */
@@ -22,7 +28,7 @@ export interface CaseHeader {
 }
 
 export const OUTPUT_TYPES = ['listeners', 'routes', 'clusters', 'endpoints'] as const;
-export type OutputType = (typeof OUTPUT_TYPES)[number];
+export type OutputType = (typeof OUTPUT_TYPES)[number] | 'nameTable';
 
 export interface TranslationCase {
   readonly header: CaseHeader;
@@ -45,7 +51,9 @@ export function readCase(text: string, file: string, more: readonly { text: stri
   const header = first?.value as CaseHeader;
   // As if written one after the other, so that the age of resources follows their order.
   const resources = results.flatMap(({ resource }, index) => (resource ? [withTimestamp(resource, index)] : []));
-  return { header, resources, diagnostics, snapshot: buildMeshSnapshot({ mesh: fillMeshConfig(header.meshConfig ?? {}), resources }) };
+  const { services, workloads } = registryOf(header.services ?? [], header.pods ?? []);
+  const snapshot = buildMeshSnapshot({ mesh: fillMeshConfig(header.meshConfig ?? {}), resources, services, workloads });
+  return { header, resources, diagnostics, snapshot };
 }
 
 function withTimestamp(resource: Resource, index: number): Resource {
@@ -66,7 +74,7 @@ function envoyNode(key: string, node: CaseNode): EnvoyNode {
   const name = node.name ?? `${key}-1`;
   const labels = node.labels ?? { app: key, version: 'v1' };
   return {
-    id: `${node.type ?? 'sidecar'}~127.0.0.1~${name}.${namespace}~${namespace}.svc.cluster.local`,
+    id: `${node.type ?? 'sidecar'}~${node.capturedAt ?? '127.0.0.1'}~${name}.${namespace}~${namespace}.svc.cluster.local`,
     cluster: `${key}.${namespace}`,
     userAgentName: node.client ?? 'mizzen',
     metadata: {
@@ -75,7 +83,8 @@ function envoyNode(key: string, node: CaseNode): EnvoyNode {
       WORKLOAD_NAME: key,
       CLUSTER_ID: 'local',
       MESH_ID: 'mizzen',
-      INTERCEPTION_MODE: 'NONE',
+      INTERCEPTION_MODE: node.capturedAt === undefined ? 'NONE' : 'REDIRECT',
+      ...(node.capturedAt !== undefined && { INSTANCE_IPS: node.capturedAt }),
       ...node.metadata,
     },
   };
