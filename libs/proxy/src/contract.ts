@@ -80,10 +80,11 @@ export interface DownstreamConnection {
   readonly id: number;
   readonly socket: Socket;
   readonly initialData: Buffer | undefined;
+  /** Where the client wanted to go: before capture, where the connection was captured. */
   readonly localAddress: SocketAddress;
   readonly remoteAddress: SocketAddress;
-  /** Where the client wanted to go before capture; equal to `localAddress` without capture. */
-  readonly originalDestination: SocketAddress;
+  /** `localAddress` where an original_dst listener filter restored it, undefined otherwise: what ORIGINAL_DST clusters connect to. */
+  readonly originalDestination: SocketAddress | undefined;
   readonly tls: TlsInfo | undefined;
   readonly listener: ListenerInfo;
 }
@@ -156,6 +157,8 @@ export interface UpstreamConnecting {
 }
 
 export interface ConnectHandler {
+  /** HTTP goes over the connection, and not bytes that nobody looks into: a server of the mesh is told so by ALPN. */
+  readonly isHttp?: boolean;
   /** The socket is connected (TLS finished), paused, TCP_NODELAY set. */
   onConnected(socket: Socket, tls: TlsInfo | undefined): void;
   /** `reason` is what %UPSTREAM_TRANSPORT_FAILURE_REASON% prints for TLS failures, or the system error; `isTimeout` for connect_timeout. */

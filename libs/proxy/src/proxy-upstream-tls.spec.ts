@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:https';
+import { createServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
@@ -27,8 +27,8 @@ async function startHttps(names: { readonly uri?: string; readonly dns?: readonl
   return serveHttps(await authority.issue(names.uri ?? 'https://example.com/', names.dns));
 }
 
-async function serveHttps(identity: TestIdentity): Promise<number> {
-  const server = createServer({ key: identity.key, cert: identity.chain }, (incoming, response) => {
+async function serveHttps(identity: TestIdentity, options: ServerOptions = {}): Promise<number> {
+  const server = createServer({ key: identity.key, cert: identity.chain, ...options }, (incoming, response) => {
     response.end(JSON.stringify(Object.keys(incoming.headers)));
   });
   server.listen(0, '127.0.0.1');
@@ -47,7 +47,12 @@ function address(port: number): JsonValue {
 /** A client's proxy that starts TLS to the port, with Istio's peer metadata filter. */
 async function startClient(
   port: number,
-  options: { readonly isExternal?: boolean; readonly sans?: readonly JsonValue[]; readonly revocations?: string },
+  options: {
+    readonly isExternal?: boolean;
+    readonly alpn?: readonly string[];
+    readonly sans?: readonly JsonValue[];
+    readonly revocations?: string;
+  },
 ): Promise<(headers?: Record<string, string>) => Promise<{ status: number; body: string }>> {
   const running = await startProxy(cleanup, '');
   const validation = {
@@ -55,7 +60,10 @@ async function startClient(
     match_typed_subject_alt_names: [...(options.sans ?? [])],
     ...(options.revocations !== undefined && { crl: { inline_string: options.revocations } }),
   };
-  const tls = any(UpstreamTlsContextSchema, { sni: 'storage.googleapis.com', common_tls_context: { validation_context: validation } });
+  const tls = any(UpstreamTlsContextSchema, {
+    sni: 'storage.googleapis.com',
+    common_tls_context: { validation_context: validation, alpn_protocols: [...(options.alpn ?? [])] },
+  });
   const cluster = {
     name: 'upstream',
     type: 'STATIC',
@@ -91,6 +99,24 @@ async function startClient(
     return { status: response.status, body: await response.text() };
   };
 }
+
+describe('ALPN', () => {
+  it.each([
+    ['HTTP to a port of the mesh that may speak anything', ['istio-peer-exchange', 'istio'], ['istio-http/1.1', 'istio', 'http/1.1']],
+    ['what the cluster says to servers outside of the mesh', ['http/1.1'], ['http/1.1']],
+  ])('offers %s', async (_, alpn, offered) => {
+    const seen: string[][] = [];
+    const identity = await authority.issue(SERVER);
+    const port = await serveHttps(identity, {
+      ALPNCallback: ({ protocols }) => {
+        seen.push(protocols);
+        return protocols.at(-1);
+      },
+    });
+    expect((await (await startClient(port, { alpn }))()).status).toBe(200);
+    expect(seen).toEqual([offered]);
+  });
+});
 
 describe('peer metadata', () => {
   it('is told to a server of the mesh', async () => {

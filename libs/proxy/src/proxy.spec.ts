@@ -89,10 +89,10 @@ describe('proxy with a static bootstrap', () => {
     expect(String((await once(socket, 'data'))[0])).toBe('hello');
   });
 
-  it('closes a connection whose upstream refuses, with the flag UF', async () => {
+  it('closes a connection whose upstream refuses, with the flags UF and URX', async () => {
     const { portOf, log } = await startProxy(cleanup, tcpBootstrap(1));
     expect(await exchange(portOf('tcp'), 'hello')).toBe('');
-    expect(log).toEqual(['0 0 echo UF\n']);
+    expect(log).toEqual(['0 0 echo UF,URX\n']);
   });
 
   it('says which address is taken when it cannot bind', async () => {

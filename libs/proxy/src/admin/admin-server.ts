@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type Clock, errorMessage, LOG_LEVELS, type Logger, listenError } from '@mizzen/core';
-import type { MetricRegistry } from '@mizzen/telemetry';
+import { type MetricRegistry, PROMETHEUS_TYPE } from '@mizzen/telemetry';
 import type { Bootstrap } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import type { Address } from '@mizzen/xds-api/envoy/config/core/v3/address';
 import type { ClusterManager } from '../cluster/cluster-manager.ts';
@@ -43,7 +43,6 @@ interface Route {
 }
 
 const JSON_TYPE = 'application/json';
-const PROMETHEUS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Envoy's admin interface. Source: envoy docs, "Administration interface" (1.40). What changes something is POST. */
 export class AdminServer {

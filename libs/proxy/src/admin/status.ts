@@ -16,6 +16,7 @@ import type { ClusterManager } from '../cluster/cluster-manager.ts';
 import type { Endpoint } from '../cluster/endpoint.ts';
 import { addressText } from '../config/values.ts';
 import type { SocketAddress } from '../contract.ts';
+import type { LiveListener } from '../listener/listener.ts';
 import type { ListenerManager } from '../listener/listener-manager.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
 import { parseSubjectAltNames } from '../tls/subject-alt-names.ts';
@@ -124,14 +125,23 @@ function addressMessage(address: SocketAddress): Address {
 export function listenersText(from: { readonly listeners: ListenerManager }): string {
   return from.listeners
     .list()
-    .map(({ name, live }) => `${name}::${live.address === undefined ? `envoy://${name}/` : addressText(live.address)}\n`)
+    .map(({ name, live }) => {
+      const address = shownAddress(live);
+      return `${name}::${address === undefined ? `envoy://${name}/` : addressText(address)}\n`;
+    })
     .join('');
+}
+
+/** One that is not bound shows the address that it is handed connections for. */
+function shownAddress(live: LiveListener): SocketAddress | undefined {
+  return live.address ?? live.version?.config.addresses[0];
 }
 
 export function listenersJson(from: { readonly listeners: ListenerManager }): string {
   const listenerStatuses = from.listeners
     .list()
-    .map(({ name, live }) => ({ name, ...(live.address === undefined ? {} : { localAddress: addressMessage(live.address) }) }));
+    .map(({ name, live }) => ({ name, address: shownAddress(live) }))
+    .map(({ name, address }) => ({ name, ...(address === undefined ? {} : { localAddress: addressMessage(address) }) }));
   return toJsonString(ListenersSchema, create(ListenersSchema, { listenerStatuses }), JSON_OPTIONS);
 }
 

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { DestinationService } from '@mizzen/telemetry';
 import { unpackAny } from '@mizzen/xds-api';
@@ -13,6 +14,7 @@ import {
   Cluster_DnsLookupFamily as DnsFamily,
   Cluster_LbPolicy as LbPolicy,
 } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
+import { type BindConfig, BindConfigSchema, ExtraSourceAddressSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
 import type { TransportSocket } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { UpstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { HttpProtocolOptionsSchema } from '@mizzen/xds-api/envoy/extensions/upstreams/http/v3/http_protocol_options';
@@ -44,7 +46,7 @@ export type ClusterDiscovery =
       readonly family: 0 | 4 | 6;
     }
   | { readonly kind: 'eds'; readonly serviceName: string }
-  | { readonly kind: 'originalDestination'; readonly headerName: string | undefined };
+  | { readonly kind: 'originalDestination'; readonly headerName: string | undefined; readonly port: number | undefined };
 
 /** A cluster's definition, compiled: what the request path needs and nothing of the message. */
 export interface ClusterConfig {
@@ -67,6 +69,8 @@ export interface ClusterConfig {
   /** HTTP/2 was asked for: only the process's own gRPC clients (xDS, OTLP) can use it yet, requests are given no endpoint. */
   readonly isGrpcOnly: boolean;
   readonly keepAliveMs: number | undefined;
+  /** The local address that connections to `host` are made from; undefined leaves it to the system. */
+  readonly sourceAddressFor: ((host: string) => string) | undefined;
   readonly limits: {
     readonly maxConnections: number;
     readonly maxPendingRequests: number;
@@ -111,6 +115,7 @@ const SUPPORTED = {
     'transport_socket_matches',
     'metadata',
     'upstream_connection_options',
+    'upstream_bind_config',
     'close_connections_on_host_health_failure',
     'ignore_health_on_host_removal',
     'http2_protocol_options',
@@ -123,8 +128,10 @@ const SUPPORTED = {
     'update_merge_window',
     'close_connections_on_host_set_change',
   ],
-  [Cluster_OriginalDstLbConfigSchema.typeName]: ['use_http_header', 'http_header_name'],
+  [Cluster_OriginalDstLbConfigSchema.typeName]: ['use_http_header', 'http_header_name', 'upstream_port_override'],
   [Cluster_LeastRequestLbConfigSchema.typeName]: ['choice_count'],
+  [BindConfigSchema.typeName]: ['source_address', 'extra_source_addresses'],
+  [ExtraSourceAddressSchema.typeName]: ['address'],
   [CircuitBreakersSchema.typeName]: ['thresholds'],
   [CircuitBreakers_ThresholdsSchema.typeName]: [
     'priority',
@@ -162,6 +169,7 @@ export function compileCluster(message: Cluster, secrets: SecretStore): ClusterC
       message.upstreamConnectionOptions?.tcpKeepalive === undefined
         ? undefined
         : (message.upstreamConnectionOptions.tcpKeepalive.keepaliveTime ?? 7200) * 1000,
+    sourceAddressFor: compileSourceAddress(message.upstreamBindConfig),
     limits: compileLimits(message),
     outlierDetection: message.outlierDetection === undefined ? undefined : compileOutlierDetection(message.outlierDetection),
     ...transport,
@@ -191,6 +199,7 @@ function compileDiscovery(message: Cluster): ClusterDiscovery {
     return {
       kind: 'originalDestination',
       headerName: config?.useHttpHeader ? (config.httpHeaderName || 'x-envoy-original-dst-host').toLowerCase() : undefined,
+      port: config?.upstreamPortOverride,
     };
   }
   // A static cluster without endpoints is Istio's BlackHoleCluster.
@@ -255,6 +264,23 @@ function compileHttpOptions(message: Cluster): HttpOptions {
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration, 0),
     isGrpcOnly: explicit === 'http2ProtocolOptions' || message.http2ProtocolOptions !== undefined,
   };
+}
+
+/** Of several addresses the first of the upstream's family, as Envoy's DefaultUpstreamLocalAddressSelector chooses. */
+function compileSourceAddress(config: BindConfig | undefined): ClusterConfig['sourceAddressFor'] {
+  if (config === undefined) return undefined;
+  const given = [config.sourceAddress, ...config.extraSourceAddresses.map(({ address }) => address)];
+  const hosts = given.flatMap((address, index) => {
+    const path = index === 0 ? 'upstream_bind_config.source_address' : `upstream_bind_config.extra_source_addresses[${index - 1}].address`;
+    if (address === undefined) return [];
+    if (isIP(address.address) === 0) throw new ConfigError(`${path}.address`, `"${address.address}" is not an IP address`);
+    if (address.portSpecifier.case === 'portValue' && address.portSpecifier.value !== 0)
+      throw new ConfigError(`${path}.port_value`, 'must be 0: all connections of the cluster would share one port');
+    return [address.address];
+  });
+  const [first] = hosts;
+  if (first === undefined) return undefined;
+  return (host) => hosts.find((source) => source.includes(':') === host.includes(':')) ?? first;
 }
 
 function compileLimits(message: Cluster): ClusterConfig['limits'] {

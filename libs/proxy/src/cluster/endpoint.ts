@@ -3,6 +3,7 @@ import { type Clock, errorCode, errorMessage } from '@mizzen/core';
 import { type PeerMetadata, peerOfWorkload } from '@mizzen/telemetry';
 import { addressText } from '../config/values.ts';
 import type { ConnectHandler, EndpointPool, EndpointStats, SocketAddress, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import { boundSockets } from '../system/bound-socket.ts';
 import { isTlsSocket, type UpstreamTls } from '../tls/upstream-tls.ts';
 import type { EndpointConfig, EndpointHealth } from './assignment.ts';
 import type { LiveCluster } from './cluster.ts';
@@ -77,15 +78,15 @@ export class Endpoint implements UpstreamEndpoint {
   }
 
   connect(handler: ConnectHandler): UpstreamConnecting {
-    const socket = this.#open();
+    const socket = this.#open(handler.isHttp ?? false);
     if (socket === undefined) return failLater(handler, 'TLS error: Secret is not supplied by SDS');
     return new Connecting(this, socket, { handler, tls: this.#tls, clock: this.cluster.clock });
   }
 
-  #open(): Socket | undefined {
+  #open(isHttp: boolean): Socket | undefined {
     if (this.#tls !== undefined) {
       try {
-        return this.#tls.connect(this.address);
+        return this.#tls.connect(this.address, { localAddress: this.#localAddress(), isHttp });
       } catch {
         return undefined;
       }
@@ -95,11 +96,25 @@ export class Endpoint implements UpstreamEndpoint {
     const socket: Socket = connect({
       host: address.host,
       port: address.port,
+      ...this.#source(),
       allowHalfOpen: true,
       noDelay: true,
       onread: sharedReads(() => socket),
     });
     return socket;
+  }
+
+  #source(): SourceOptions {
+    const localAddress = this.#localAddress();
+    if (localAddress === undefined) return {};
+    const fd = boundSockets()?.(localAddress);
+    // Not read before it is connected.
+    return fd === undefined ? { localAddress } : { fd, manualStart: true };
+  }
+
+  #localAddress(): string | undefined {
+    const { sourceAddressFor } = this.cluster.config;
+    return sourceAddressFor === undefined || this.address.kind === 'pipe' ? undefined : sourceAddressFor(this.address.host);
   }
 }
 
@@ -114,6 +129,12 @@ function failLater(handler: ConnectHandler, reason: string): UpstreamConnecting 
     },
   };
 }
+
+/** What `net.connect` is given of where a connection comes from. */
+type SourceOptions =
+  | Readonly<Record<string, never>>
+  | { readonly localAddress: string }
+  | { readonly fd: number; readonly manualStart: true };
 
 interface ConnectingOptions {
   readonly handler: ConnectHandler;

@@ -56,10 +56,9 @@ export class OriginalDestinations {
 
   #addressOf(context: LoadBalancerContext): SocketAddress | undefined {
     const { discovery } = this.#cluster.config;
-    if (discovery.kind !== 'originalDestination' || discovery.headerName === undefined) return context.originalDestination;
-    const value = context.header?.(discovery.headerName);
-    if (value === undefined || value === '') return undefined;
-    return authorityAddress(value);
+    if (discovery.kind !== 'originalDestination') return context.originalDestination;
+    const address = discovery.headerName === undefined ? context.originalDestination : namedBy(context.header?.(discovery.headerName));
+    return discovery.port !== undefined && address?.kind === 'ip' ? { ...address, port: discovery.port } : address;
   }
 
   #scheduleSweep(): void {
@@ -77,6 +76,10 @@ export class OriginalDestinations {
       this.#endpoints.delete(key);
     }
   }
+}
+
+function namedBy(value: string | undefined): SocketAddress | undefined {
+  return value === undefined || value === '' ? undefined : authorityAddress(value);
 }
 
 function authorityAddress(authority: string): SocketAddress | undefined {

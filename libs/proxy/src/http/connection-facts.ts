@@ -19,7 +19,7 @@ export function connectionFacts(connection: DownstreamConnection): ConnectionFac
   const { tls, remoteAddress } = connection;
   return {
     connection,
-    localAddress: addressOf(connection.originalDestination),
+    localAddress: addressOf(connection.localAddress),
     remoteAddress: addressOf(remoteAddress),
     remoteHost: remoteAddress.kind === 'ip' ? unmapped(remoteAddress.host) : '',
     scheme: tls === undefined ? 'http' : 'https',

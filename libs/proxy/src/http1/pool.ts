@@ -77,6 +77,7 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
     };
     // The endpoint counts its connections itself.
     attempt = this.#endpoint.connect({
+      isHttp: true,
       onConnected: (socket, tls) => {
         over();
         this.#connections++;

@@ -8,19 +8,28 @@ interface ListenHandle {
   close(): void;
 }
 
-type CreateServerHandle = (address: string, port: number, addressType: 4 | 6 | -1) => ListenHandle | number;
+type CreateServerHandle = (address: string, port: number, addressType: 4 | 6 | -1, fd?: number, flags?: number) => ListenHandle | number;
+
+// Source: libuv, enum uv_tcp_flags.
+const UV_TCP_IPV6ONLY = 1;
 
 /**
  * Starts listening and knows before it returns whether that worked: a NACK must be given in the same moment in which the configuration
  * arrives. `server.listen` tells one event loop turn later, hence the function that node:cluster uses below it. Throws ConfigError.
  */
-export function listenNow(server: net.Server, address: SocketAddress, options: { readonly backlog?: number } = {}): void {
+export function listenNow(
+  server: net.Server,
+  address: SocketAddress,
+  options: { readonly backlog?: number; readonly isDualStack?: boolean } = {},
+): void {
   const text = addressText(address);
   const createServerHandle = (net as unknown as { readonly _createServerHandle: CreateServerHandle })._createServerHandle;
   const handle =
     address.kind === 'pipe'
       ? createServerHandle(address.path, -1, -1)
-      : createServerHandle(address.host, address.port, net.isIPv6(address.host) ? 6 : 4);
+      : net.isIPv6(address.host)
+        ? createServerHandle(address.host, address.port, 6, -1, options.isDualStack ? 0 : UV_TCP_IPV6ONLY)
+        : createServerHandle(address.host, address.port, 4);
   if (typeof handle === 'number') throw new ConfigError('address', `cannot bind ${text}: ${describe(getSystemErrorName(handle))}`);
   // Without a listener a late error would end the process; it is told below, in time.
   server.once('error', ignore);

@@ -14,7 +14,7 @@ const CLIENT_HELLO = 1;
 const EXTENSION_SERVER_NAME = 0;
 const EXTENSION_ALPN = 16;
 // The largest ClientHello that is waited for; Envoy's TLS inspector has the same bound.
-export const MAX_CLIENT_HELLO_BYTES = 64 * 1024;
+const MAX_CLIENT_HELLO_BYTES = 64 * 1024;
 
 /**
  * Reads SNI and ALPN of the ClientHello that `bytes` begins with, without consuming anything. Asked again with more bytes after
@@ -106,13 +106,25 @@ function parseProtocols(data: Buffer): readonly string[] {
 const MAX_REQUEST_LINE_BYTES = 8192;
 const HTTP2_PREFACE = 'PRI * HTTP/2.0\r\n';
 
+// What Envoy's parser knows; a protocol whose first bytes only look like a word must not be waited for. Source: quiche, http_method.
+const METHODS =
+  'ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE M-SEARCH NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'.split(
+    ' ',
+  );
+const LONGEST_METHOD = Math.max(...METHODS.map((method) => method.length));
+
+function beginsLikeRequest(start: string): boolean {
+  const space = start.indexOf(' ');
+  return space < 0 ? METHODS.some((method) => method.startsWith(start)) : METHODS.includes(start.slice(0, space));
+}
+
 /** Whether `bytes` begins with an HTTP request line, and of which version: what Envoy's HTTP inspector finds out. */
 export function inspectHttp(bytes: Buffer): Inspection<'http/1.0' | 'http/1.1' | 'h2c'> {
   const start = bytes.toString('latin1', 0, HTTP2_PREFACE.length);
   if (HTTP2_PREFACE.startsWith(start)) return start.length === HTTP2_PREFACE.length ? { kind: 'found', value: 'h2c' } : INCOMPLETE;
   const lineEnd = bytes.indexOf(10);
   if (lineEnd < 0) {
-    const isPossible = bytes.length <= MAX_REQUEST_LINE_BYTES && /^[A-Z-]{1,32}( |$)/.test(bytes.toString('latin1', 0, 40));
+    const isPossible = bytes.length <= MAX_REQUEST_LINE_BYTES && beginsLikeRequest(bytes.toString('latin1', 0, LONGEST_METHOD + 1));
     return isPossible ? INCOMPLETE : OTHER;
   }
   const match = /^[A-Z-]{1,32} \S+ HTTP\/1\.([01])\r?$/.exec(bytes.toString('latin1', 0, lineEnd));

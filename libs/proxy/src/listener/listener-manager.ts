@@ -3,13 +3,14 @@ import { compileFilterChainMatch, Field, formatRejections, type RouteTable } fro
 import type { Listener } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 import { ConfigError, within } from '../config/config-error.ts';
 import { addressText } from '../config/values.ts';
-import type { DownstreamConnection, ProxyContext, SocketAddress } from '../contract.ts';
+import type { DownstreamConnection, ProxyContext } from '../contract.ts';
 import type { HcmStats } from '../http/hcm-stats.ts';
 import type { ObserverFactory } from '../observe/stream-observers.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
 import { compileFilterChain, filterChainKey, type LiveFilterChain } from './filter-chain.ts';
 import { type ListenerVersion, LiveListener } from './listener.ts';
 import { compileListener, type ListenerConfig, listenerEnvelopeKey } from './listener-config.ts';
+import { ListenersByAddress } from './listeners-by-address.ts';
 
 // As for clusters: what a listener waits for may never come. Source: envoy docs, ConfigSource.initial_fetch_timeout.
 const WARMING_TIMEOUT_MS = 15_000;
@@ -38,6 +39,7 @@ export class ListenerManager {
   /** Listeners that accept no more, and chains that were replaced, until their last connection is gone. */
   readonly #draining = new Set<LiveListener>();
   readonly #drainingChains = new Set<LiveFilterChain>();
+  readonly #byAddress = new ListenersByAddress();
   #connectionCount = 0;
 
   constructor(options: ListenerManagerOptions) {
@@ -49,11 +51,13 @@ export class ListenerManager {
     const config = compileListener(message);
     const { name } = config.info;
     const known = this.#entries.get(name);
+    this.#byAddress.refuseTaken(config, known?.live);
     const before = known?.warming?.version ?? known?.live.version;
     const version = this.#compile(message, config, before);
     const entry = known !== undefined && this.#keepsAddress(known, config) ? known : this.#bind(config);
     if (known !== undefined && entry !== known) this.#retire(known);
     this.#entries.set(name, entry);
+    this.#byAddress.add(config, entry.live);
     this.#warm(entry, version);
     this.#options.onChange();
   }
@@ -167,12 +171,22 @@ export class ListenerManager {
 
   #keepsAddress(entry: Entry, config: ListenerConfig): boolean {
     const before = (entry.live.version ?? entry.warming?.version)?.config;
-    return before !== undefined && before.isInternal === config.isInternal && sameAddress(before.address, config.address);
+    return (
+      before !== undefined &&
+      before.isInternal === config.isInternal &&
+      before.isBound === config.isBound &&
+      before.isDualStack === config.isDualStack &&
+      addressesKey(before) === addressesKey(config)
+    );
   }
 
   #bind(config: ListenerConfig): Entry {
-    const live = new LiveListener({ ...this.#options, nextConnectionId: () => ++this.#connectionCount });
-    if (config.address !== undefined) live.bind(config.address, config.backlog);
+    const live = new LiveListener({
+      ...this.#options,
+      nextConnectionId: () => ++this.#connectionCount,
+      listenerAt: (destination) => this.#byAddress.find(destination),
+    });
+    if (config.isBound) live.bind(config);
     return { live, warming: undefined };
   }
 
@@ -227,6 +241,7 @@ export class ListenerManager {
   #retire(entry: Entry): void {
     this.#stopWarming(entry, undefined);
     entry.live.stopAccepting();
+    this.#byAddress.remove(entry.live);
     this.#drainReplaced(entry.live.version, undefined);
     for (const live of this.#draining) if (live.openSockets === 0) this.#draining.delete(live);
     if (entry.live.openSockets > 0) this.#draining.add(entry.live);
@@ -242,7 +257,6 @@ function chainsOf(version: ListenerVersion | undefined): readonly LiveFilterChai
   return version.defaultChain === undefined ? version.chains : [...version.chains, version.defaultChain];
 }
 
-function sameAddress(a: SocketAddress | undefined, b: SocketAddress | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return addressText(a) === addressText(b);
+function addressesKey({ addresses }: ListenerConfig): string {
+  return addresses.map(addressText).join(' ');
 }

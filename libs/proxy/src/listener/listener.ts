@@ -7,6 +7,7 @@ import { listenNow } from './bind.ts';
 import type { LiveFilterChain } from './filter-chain.ts';
 import type { ListenerConfig } from './listener-config.ts';
 import { type Inspected, inspectConnection, NOTHING_INSPECTED } from './listener-filters.ts';
+import type { IpAddress } from './original-destination.ts';
 
 export interface ListenerStats {
   downstreamCxTotal: number;
@@ -29,6 +30,26 @@ export interface ListenerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly nextConnectionId: () => number;
+  /** The listener in force for an original destination: that of the very address, else that of its port on the wildcard address. */
+  readonly listenerAt: (destination: IpAddress) => LiveListener | undefined;
+}
+
+/** A connection that is this listener's, and the version of the listener that it will be served by. */
+interface Taken {
+  readonly socket: Socket;
+  readonly original: IpAddress | undefined;
+  readonly version: ListenerVersion;
+}
+
+interface Waiting {
+  readonly socket: Socket;
+  readonly resume: () => void;
+}
+
+const HTTP2_PROTOCOLS: ReadonlySet<string> = new Set(['h2', 'h2c', 'istio-h2']);
+
+function isHttp2(protocol: string): boolean {
+  return HTTP2_PROTOCOLS.has(protocol);
 }
 
 const ANY_PORT: SocketAddress = { kind: 'pipe', path: '' };
@@ -45,11 +66,12 @@ export class LiveListener {
   };
   readonly #options: ListenerOptions;
   readonly #sockets = new Set<Socket>();
-  /** Sockets that were accepted before the first version was warm. */
-  #waiting: Socket[] = [];
+  /** Connections that came before the first version was warm. */
+  #waiting: Waiting[] = [];
   #version: ListenerVersion | undefined;
-  #server: Server | undefined;
+  #servers: Server[] = [];
   #address: SocketAddress | undefined;
+  #isStopped = false;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -60,7 +82,12 @@ export class LiveListener {
     return this.#version;
   }
 
-  /** Where it really listens (a port 0 is resolved); undefined for internal listeners. */
+  /** False once it accepts no more. */
+  get isAccepting(): boolean {
+    return !this.#isStopped;
+  }
+
+  /** Where it really listens (a port 0 is resolved), the first of several; undefined for those that are not bound. */
   get address(): SocketAddress | undefined {
     return this.#address;
   }
@@ -69,27 +96,35 @@ export class LiveListener {
     return this.#sockets.size;
   }
 
-  /** Binds the address. Connections wait until the first version is in force. Throws ConfigError. */
-  bind(address: SocketAddress, backlog: number | undefined): void {
-    const server = new Server({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => this.#onSocket(socket));
-    listenNow(server, address, backlog === undefined ? {} : { backlog });
-    server.on('error', (error) => this.#options.logger.error({ err: error }, 'listener failed'));
-    this.#server = server;
-    const bound = server.address();
-    this.#address = bound !== null && typeof bound === 'object' ? { kind: 'ip', host: bound.address, port: bound.port } : address;
+  /** Binds the addresses. Connections wait until the first version is in force. Throws ConfigError; then nothing is bound. */
+  bind({ addresses, backlog, isDualStack }: Pick<ListenerConfig, 'addresses' | 'backlog' | 'isDualStack'>): void {
+    try {
+      for (const address of addresses) {
+        const server = new Server({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
+        listenNow(server, address, { isDualStack, ...(backlog === undefined ? {} : { backlog }) });
+        server.on('error', (error) => this.#options.logger.error({ err: error }, 'listener failed'));
+        this.#servers.push(server);
+      }
+    } catch (thrown) {
+      this.stopAccepting();
+      throw thrown;
+    }
+    const bound = this.#servers[0]?.address();
+    const isIp = typeof bound === 'object' && bound !== null;
+    this.#address = isIp ? { kind: 'ip', host: bound.address, port: bound.port } : addresses[0];
   }
 
   /** Puts a version in force for connections from now on. */
   use(version: ListenerVersion): void {
     this.#version = version;
-    for (const socket of this.#waiting.splice(0)) if (!socket.destroyed) this.#serve(socket, version);
+    for (const { socket, resume } of this.#waiting.splice(0)) if (!socket.destroyed) resume();
   }
 
   /** Stops accepting; connections live on. */
   stopAccepting(): void {
-    this.#server?.close();
-    this.#server = undefined;
-    for (const socket of this.#waiting.splice(0)) socket.destroy();
+    this.#isStopped = true;
+    for (const server of this.#servers.splice(0)) server.close();
+    for (const { socket } of this.#waiting.splice(0)) socket.destroy();
   }
 
   /** Ends every connection that is left. */
@@ -111,7 +146,33 @@ export class LiveListener {
     return true;
   }
 
-  #onSocket(socket: Socket): void {
+  #accept(socket: Socket): void {
+    if (this.#version === undefined) this.#wait(socket, () => this.#accept(socket));
+    else this.#restore(socket, this.#version);
+  }
+
+  #wait(socket: Socket, resume: () => void): void {
+    socket.on('error', ignore);
+    this.#waiting.push({ socket, resume });
+  }
+
+  /**
+   * Gives a captured connection its original destination back and, with use_original_dst, hands it to that destination's listener, which
+   * never hands it on. Source: envoy, ActiveTcpSocket::newConnection and ConnectionHandlerImpl::getBalancedHandlerByAddress.
+   */
+  #restore(socket: Socket, { config }: ListenerVersion): void {
+    const original = config.readOriginalDestination?.(socket);
+    const target = original !== undefined && config.handsOff ? this.#options.listenerAt(original) : undefined;
+    (target ?? this).#take(socket, original);
+  }
+
+  #take(socket: Socket, original: IpAddress | undefined): void {
+    const version = this.#version;
+    if (version === undefined) {
+      // Envoy accepts nothing before all its first listeners are warm; passing the connection through instead would go around policies.
+      this.#wait(socket, () => this.#take(socket, original));
+      return;
+    }
     this.stats.downstreamCxTotal++;
     this.stats.downstreamCxActive++;
     this.#sockets.add(socket);
@@ -121,39 +182,43 @@ export class LiveListener {
       this.stats.downstreamCxActive--;
       this.stats.downstreamCxDestroy++;
     });
-    if (this.#version === undefined) this.#waiting.push(socket);
-    else this.#serve(socket, this.#version);
+    this.#inspect({ socket, original, version });
   }
 
-  #serve(socket: Socket, version: ListenerVersion): void {
+  #inspect(taken: Taken): void {
+    const { socket, version } = taken;
     const { config } = version;
+    const local = taken.original ?? this.#localAddressOf(socket);
+    const port = local.kind === 'ip' ? local.port : 0;
+    // Without the filter the bytes are looked at all the same where a chain's TLS depends on what the client offers.
     const inspectsTls =
-      config.inspectsTls || version.chains.some((chain) => chain.tls !== undefined && chain.tls.context.alpnProtocols.length > 0);
-    if (!inspectsTls && !config.inspectsHttp) {
-      this.#dispatch(socket, version, NOTHING_INSPECTED);
+      config.inspectsTls?.(port) ?? version.chains.some((chain) => chain.tls !== undefined && chain.tls.context.alpnProtocols.length > 0);
+    const inspectsHttp = config.inspectsHttp?.(port) ?? false;
+    if (!inspectsTls && !inspectsHttp) {
+      this.#dispatch(taken, NOTHING_INSPECTED);
       return;
     }
     inspectConnection(socket, {
       inspectsTls,
-      inspectsHttp: config.inspectsHttp,
+      inspectsHttp,
       timeoutMs: config.listenerFiltersTimeoutMs,
       continuesOnTimeout: config.continuesOnTimeout,
       clock: this.#options.clock,
-      onInspected: (inspected) => this.#dispatch(socket, version, inspected),
+      onInspected: (inspected) => this.#dispatch(taken, inspected),
       onTimeout: () => {
         this.stats.downstreamPreCxTimeout++;
       },
     });
   }
 
-  #dispatch(socket: Socket, version: ListenerVersion, inspected: Inspected): void {
-    const localAddress = this.#localAddressOf(socket);
+  #dispatch({ socket, original, version }: Taken, inspected: Inspected): void {
+    const localAddress = original ?? this.#localAddressOf(socket);
     const remoteAddress = remoteAddressOf(socket);
     const base = {
       id: this.#options.nextConnectionId(),
       localAddress,
       remoteAddress,
-      originalDestination: localAddress,
+      originalDestination: original,
       listener: version.config.info,
     };
     const chain = this.#findChain(version, base, inspected);
@@ -178,12 +243,11 @@ export class LiveListener {
 
   #findChain(
     version: ListenerVersion,
-    connection: Pick<DownstreamConnection, 'localAddress' | 'remoteAddress' | 'originalDestination'>,
+    connection: Pick<DownstreamConnection, 'localAddress' | 'remoteAddress'>,
     inspected: Inspected,
   ): LiveFilterChain | undefined {
-    const destination = connection.originalDestination;
-    const source = connection.remoteAddress;
-    const found = version.table.find({
+    const { localAddress: destination, remoteAddress: source } = connection;
+    const view = {
       destinationAddress: destination.kind === 'ip' ? destination.host : '',
       destinationPort: destination.kind === 'ip' ? destination.port : 0,
       sourceAddress: source.kind === 'ip' ? source.host : '',
@@ -191,8 +255,13 @@ export class LiveListener {
       serverName: inspected.serverName,
       transportProtocol: inspected.transportProtocol,
       applicationProtocols: inspected.applicationProtocols,
-    });
-    return found ?? version.defaultChain;
+    };
+    const chain = version.table.find(view) ?? version.defaultChain;
+    if (chain?.httpStats === undefined || !inspected.applicationProtocols.some(isHttp2)) return chain;
+    // The connection manager has no HTTP/2: where the port may carry anything, such a connection passes as the bytes that it is.
+    const applicationProtocols = inspected.applicationProtocols.filter((protocol) => !isHttp2(protocol));
+    const other = version.table.find({ ...view, applicationProtocols }) ?? version.defaultChain;
+    return other?.httpStats === undefined ? (other ?? chain) : chain;
   }
 
   #localAddressOf(socket: Socket): SocketAddress {

@@ -88,7 +88,8 @@ export class TcpSession {
         endpoint.onFailure();
         if (isTls) this.#info.upstreamTransportFailureReason = reason;
         if (attempt < this.#options.config.maxConnectAttempts) this.#connect(attempt + 1);
-        else this.#fail('upstreamConnectionFailure');
+        // Both, as Envoy does even where one attempt is all that is allowed.
+        else this.#fail('upstreamConnectionFailure', 'upstreamRetryLimitExceeded');
       },
     });
   }
@@ -174,8 +175,8 @@ export class TcpSession {
     upstream.once('close', () => timer.cancel());
   }
 
-  #fail(flag: StreamInfo['flags'][number]): void {
-    this.#info.flags.push(flag);
+  #fail(...flags: StreamInfo['flags']): void {
+    this.#info.flags.push(...flags);
     this.#observer.onUpstream();
     this.#connection.socket.destroy();
   }

@@ -10,11 +10,23 @@ import { TlsContext } from './tls-context.ts';
 
 const SUPPORTED = { [UpstreamTlsContextSchema.typeName]: ['common_tls_context', 'sni', 'max_session_keys', 'allow_renegotiation'] };
 
+/**
+ * What a server's proxy is told by a client of the mesh that speaks HTTP/1.1, also where the cluster's port may speak anything.
+ * Source: istio pilot/pkg/xds/filters/filters.go Alpn (1.32 dev).
+ */
+const MESH_HTTP_ALPN: readonly string[] = ['istio-http/1.1', 'istio', 'http/1.1'];
+
+export interface UpstreamTlsOptions {
+  readonly localAddress: string | undefined;
+  readonly isHttp: boolean;
+}
+
 /** Starts TLS to upstreams. */
 export class UpstreamTls {
   readonly context: TlsContext;
   readonly #sni: string;
   readonly #alpnProtocols: readonly string[];
+  readonly #isMesh: boolean;
 
   /** Throws ConfigError. */
   constructor(message: UpstreamTlsContext, secrets: SecretStore) {
@@ -25,15 +37,16 @@ export class UpstreamTls {
     this.context = within('common_tls_context', () => new TlsContext(common, secrets));
     // The HTTP client has no HTTP/2 yet: a server must not choose it.
     this.#alpnProtocols = this.context.alpnProtocols.filter((protocol) => protocol !== 'h2' && protocol !== 'istio-h2');
+    this.#isMesh = this.#alpnProtocols.includes('istio');
     this.#sni = message.sni;
   }
 
   /** Starts a connection; undefined while a secret is missing. The caller listens for 'secureConnect' and 'error'. */
-  connect(address: SocketAddress): TLSSocket | undefined {
+  connect(address: SocketAddress, { localAddress, isHttp }: UpstreamTlsOptions): TLSSocket | undefined {
     const material = this.context.material();
     if (material === undefined) return undefined;
     const options: ConnectionOptions & { allowHalfOpen: boolean } = {
-      ...(address.kind === 'pipe' ? { path: address.path } : { host: address.host, port: address.port }),
+      ...(address.kind === 'pipe' ? { path: address.path } : { host: address.host, port: address.port, localAddress }),
       secureContext: material.secureContext,
       // Without roots Envoy verifies nothing: the context says so, not we.
       rejectUnauthorized: material.verifiesPeer,
@@ -41,7 +54,8 @@ export class UpstreamTls {
       allowHalfOpen: true,
     };
     if (this.#sni !== '' && isIP(this.#sni) === 0) options.servername = this.#sni;
-    if (this.#alpnProtocols.length > 0) options.ALPNProtocols = [...this.#alpnProtocols];
+    const alpnProtocols = isHttp && this.#isMesh ? MESH_HTTP_ALPN : this.#alpnProtocols;
+    if (alpnProtocols.length > 0) options.ALPNProtocols = [...alpnProtocols];
     return connect(options);
   }
 
