@@ -1,4 +1,4 @@
-import { agentOptionsOf, agentSettings, createAgent, parseLabels, parsePortMap } from '@mizzen/agent';
+import { agentOptionsOf, agentSettings, createAgent, labelsOf, parsePortMap } from '@mizzen/agent';
 import { type App, settings, systemClock } from '@mizzen/core';
 import { createProxy } from '@mizzen/proxy';
 import { portMapOf } from './port-map.ts';
@@ -22,7 +22,7 @@ export const ingressGatewaySettings = {
     placeholder: 'NAME',
   }),
   mapPort: settings.list('map-port', {
-    help: "bind the second port in place of a Gateway server's first (default: 80=8080 and 443=8443 where ports below 1024 may not be bound)",
+    help: "bind the second port in place of a Gateway server's first (default: 80=8080 and 443=8443 with --address, and where ports below 1024 may not be bound)",
     placeholder: 'PORT=PORT',
   }),
   ...agentSettings,
@@ -35,17 +35,19 @@ export const ingressGatewayApp: App<typeof ingressGatewaySettings> = {
   summary: 'The proxy at the edge of the mesh: serves what Gateways that select it say.',
   schema: ingressGatewaySettings,
   async start({ settings: values, logger }) {
-    const portMap = portMapOf(parsePortMap(values.mapPort), await mayBindPrivilegedPorts());
+    const options = agentOptionsOf(values, { clock: systemClock, random: Math.random, logger });
+    // A Service that leads to 8080 leads there wherever the pod runs: what its node allows must not decide.
+    const portMap = portMapOf(parsePortMap(values.mapPort), options.pod === undefined && (await mayBindPrivilegedPorts()));
     if (portMap.size > 0) logger.info({ portMap: Object.fromEntries(portMap) }, 'ports of Gateway servers are mapped');
     const agent = createAgent({
-      ...agentOptionsOf(values, { clock: systemClock, random: Math.random, logger }),
+      ...options,
       proxyType: 'router',
       workload: {
         namespace: values.namespace,
         serviceAccount: values.serviceAccount,
         name: values.workloadName,
         instance: values.instance ?? `${values.workloadName}-${process.pid}`,
-        labels: { ...DEFAULT_LABELS, ...parseLabels(values.labels) },
+        labels: { ...DEFAULT_LABELS, ...labelsOf(values) },
         workloadGroup: undefined,
       },
       inbound: [],

@@ -1,4 +1,4 @@
-import { agentOptionsOf, agentSettings, createAgent, parseInbound, parseLabels } from '@mizzen/agent';
+import { agentOptionsOf, agentSettings, captureSettings, createAgent, labelsOf, parseInbound, parseReadinessProbe } from '@mizzen/agent';
 import { type App, settings, systemClock } from '@mizzen/core';
 import { createProxy } from '@mizzen/proxy';
 
@@ -28,10 +28,16 @@ export const sidecarSettings = {
     help: 'a port of the service and where the program listens: 9080=unix:/run/app.sock or 9080=127.0.0.1:5000',
     placeholder: 'PORT=ADDRESS',
   }),
+  readinessProbe: settings.string<string>('readiness-probe', {
+    help: 'how to find out whether the program is well, as the probe of a WorkloadGroup in JSON: {"httpGet":{"path":"/health","port":9080}}',
+    fallback: '',
+    placeholder: 'JSON',
+  }),
   httpProxyPort: settings.port<number | undefined>('http-proxy-port', {
     help: "port that takes the program's outgoing HTTP (HTTP_PROXY); 0 chooses a free one",
     fallback: undefined,
   }),
+  ...captureSettings,
   ...agentSettings,
 };
 
@@ -42,17 +48,18 @@ export const sidecarApp: App<typeof sidecarSettings> = {
   async start({ settings: values, logger }) {
     const name = values.workloadName ?? values.workloadGroup ?? values.serviceAccount;
     const agent = createAgent({
-      ...agentOptionsOf(values, { clock: systemClock, random: Math.random, logger }),
+      ...agentOptionsOf(values, { clock: systemClock, random: Math.random, logger }, values),
       proxyType: 'sidecar',
       workload: {
         namespace: values.namespace,
         serviceAccount: values.serviceAccount,
         name,
         instance: values.instance ?? `${name}-${process.pid}`,
-        labels: parseLabels(values.labels),
+        labels: labelsOf(values),
         workloadGroup: values.workloadGroup,
       },
       inbound: parseInbound(values.inbound),
+      readinessProbe: parseReadinessProbe(values.readinessProbe),
       httpProxyPort: values.httpProxyPort,
       portMap: new Map(),
       createProxy,

@@ -25,6 +25,8 @@ export interface AppProcess {
     readonly admin: number;
     readonly status: number;
     readonly grpc: number;
+    readonly xds: number;
+    readonly debug: number;
   };
   /** Code and signal once it has ended. */
   readonly exited: Promise<readonly [number | null, NodeJS.Signals | null]>;

@@ -8,8 +8,17 @@ export interface AgentMetrics {
   countFileSecretFailure(): void;
   countConnectionFailure(): void;
   countConnectionTermination(): void;
-  countScrape(isFailed: boolean): void;
+  countScrape(): void;
+  countScrapeFailure(type: 'envoy' | 'application'): void;
+  countDnsRequest(): void;
+  countDnsMalformed(): void;
+  countDnsUpstreamRequest(): void;
+  countDnsUpstreamFailure(): void;
+  observeDnsUpstreamMs(durationMs: number): void;
 }
+
+// Source: istio pkg/dns/client/monitoring.go (1.32).
+const DNS_BUCKETS_S = [0.001, 0.005, 0.01, 0.1, 1, 5];
 
 /** Names as Istio's agent exports them. Source: istio pkg/istio-agent/metrics/monitoring.go (1.32). */
 export function createAgentMetrics(now: () => number): AgentMetrics {
@@ -26,6 +35,17 @@ export function createAgentMetrics(now: () => number): AgentMetrics {
     help: 'The total number of failed scrapes.',
     labels: ['type'],
   });
+  const dnsRequests = counter('dns_requests_total', 'Total number of DNS requests.');
+  const dnsMalformed = counter('dns_malformed_requests_total', 'Total number of packets that are no DNS questions.');
+  const dnsUpstreamRequests = counter('dns_upstream_requests_total', 'Total number of DNS requests forwarded to upstream.');
+  const dnsUpstreamFailures = counter('dns_upstream_failures_total', 'Total number of DNS failures upstream.');
+  const dnsUpstreamDuration = registry
+    .histogram({
+      name: 'istio_agent_dns_upstream_request_duration_seconds',
+      help: 'Total time in seconds Istio takes to get DNS response from upstream.',
+      buckets: DNS_BUCKETS_S,
+    })
+    .series();
   const expiry = registry.gauge({
     name: 'istio_agent_cert_expiry_seconds',
     help: 'The time remaining, in seconds, before the certificate chain will expire.',
@@ -46,9 +66,12 @@ export function createAgentMetrics(now: () => number): AgentMetrics {
     countFileSecretFailure: () => void fileFailures.value++,
     countConnectionFailure: () => void failures.value++,
     countConnectionTermination: () => void terminations.value++,
-    countScrape: (isFailed) => {
-      scrapes.value++;
-      if (isFailed) scrapeFailures.series('envoy').value++;
-    },
+    countScrape: () => void scrapes.value++,
+    countScrapeFailure: (type) => void scrapeFailures.series(type).value++,
+    countDnsRequest: () => void dnsRequests.value++,
+    countDnsMalformed: () => void dnsMalformed.value++,
+    countDnsUpstreamRequest: () => void dnsUpstreamRequests.value++,
+    countDnsUpstreamFailure: () => void dnsUpstreamFailures.value++,
+    observeDnsUpstreamMs: (durationMs) => dnsUpstreamDuration.observe(durationMs / 1000),
   };
 }

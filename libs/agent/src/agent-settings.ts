@@ -1,6 +1,7 @@
 import { type Clock, type Logger, MizzenError, type Random, type SettingsOf, settings, splitHostPort } from '@mizzen/core';
 import { joinTokenFromFile, KEY_ALGORITHMS } from '@mizzen/identity';
 import type { AgentOptions, IdentityOptions, InboundPort } from './options.ts';
+import { type CaptureSettings, ownPortsOf, podOptionsOf, podSettings, readLabelsFile } from './pod-settings.ts';
 
 /** The settings that every app with an agent has. Those that differ in their defaults are the app's own. */
 export const agentSettings = {
@@ -18,6 +19,11 @@ export const agentSettings = {
     help: "file with the roots that the CA's own certificate must lead to",
     fallback: '.mizzen/ca/root-cert.pem',
     placeholder: 'FILE',
+  }),
+  caServerName: settings.string<string | undefined>('ca-server-name', {
+    help: "name that the CA's certificate has to be for (default: the host of --ca-address)",
+    fallback: undefined,
+    placeholder: 'NAME',
   }),
   joinTokenFile: settings.string<string | undefined>('join-token-file', {
     help: 'file with the join token; read again whenever a new one is needed',
@@ -44,8 +50,15 @@ export const agentSettings = {
     placeholder: 'HOST:PORT',
   }),
   labels: settings.list('labels', { help: 'label of the workload', placeholder: 'KEY=VALUE' }),
-  adminPort: settings.port('admin-port', { help: "the proxy's admin port; 0 chooses a free one", fallback: 0 }),
-  statusPort: settings.port('status-port', { help: 'port of readiness and merged metrics; 0 chooses a free one', fallback: 0 }),
+  adminPort: settings.port<number | undefined>('admin-port', {
+    help: "the proxy's admin port; 0 chooses a free one (default: 15000 with --address, a free one without)",
+    fallback: undefined,
+  }),
+  statusPort: settings.port<number | undefined>('status-port', {
+    help: 'port of readiness and merged metrics; 0 chooses a free one (default: 15020 with --address, a free one without)',
+    fallback: undefined,
+  }),
+  ...podSettings,
   appReadyTimeout: settings.durationMs('app-ready-timeout', { help: 'how long the program may take until it listens', fallback: 60_000 }),
   drainDelay: settings.durationMs('drain-delay', { help: 'between leaving the mesh and draining', fallback: 1000 }),
   terminationDrainDuration: settings.durationMs('termination-drain-duration', {
@@ -57,10 +70,14 @@ export const agentSettings = {
 
 export type AgentSettings = SettingsOf<typeof agentSettings>;
 
-/** What `AgentOptions` takes from the settings as they are. Throws MIZZEN_SETTINGS for what no single setting shows. */
+/**
+ * What `AgentOptions` takes from the settings as they are; `capture` are those that only a sidecar has.
+ * Throws MIZZEN_SETTINGS for what no single setting shows.
+ */
 export function agentOptionsOf(
   values: AgentSettings,
   context: { clock: Clock; random: Random; logger: Logger },
+  capture?: CaptureSettings,
 ): Omit<AgentOptions, 'proxyType' | 'workload' | 'inbound' | 'httpProxyPort' | 'portMap' | 'createProxy'> {
   for (const [flag, address] of [
     ['xds-address', values.xdsAddress],
@@ -69,14 +86,15 @@ export function agentOptionsOf(
   ] as const) {
     if (address !== undefined && !splitHostPort(address)?.host) throw wrong(flag, 'must be HOST:PORT', address);
   }
+  const pod = podOptionsOf(values, capture);
   return {
     ...context,
+    ...ownPortsOf(values, pod),
+    pod,
     trustDomain: values.trustDomain,
     xdsAddress: values.xdsAddress,
     identity: identityOf(values),
     telemetryAddress: values.telemetryAddress,
-    adminPort: values.adminPort,
-    statusPort: values.statusPort,
     appReadyTimeoutMs: values.appReadyTimeout,
     drainDelayMs: values.drainDelay,
     terminationDrainDurationMs: values.terminationDrainDuration,
@@ -89,6 +107,7 @@ function identityOf(values: AgentSettings): IdentityOptions | undefined {
   const { joinTokenFile } = values;
   return {
     caAddress: values.caAddress,
+    caServerName: values.caServerName,
     caRootFile: values.caRoot,
     joinToken: joinTokenFile === undefined ? async () => undefined : joinTokenFromFile(joinTokenFile),
     ttlMs: values.svidTtl,
@@ -96,6 +115,11 @@ function identityOf(values: AgentSettings): IdentityOptions | undefined {
     keyAlgorithm: values.svidKeyAlgorithm,
     ...(values.svidDir === undefined ? {} : { stateFolder: values.svidDir }),
   };
+}
+
+/** The labels of --labels-file and, over them, those of --labels. Throws MIZZEN_SETTINGS. */
+export function labelsOf(values: Pick<AgentSettings, 'labels' | 'labelsFile'>): Record<string, string> {
+  return { ...readLabelsFile(values.labelsFile), ...parseLabels(values.labels) };
 }
 
 /** `KEY=VALUE` each. Throws MIZZEN_SETTINGS. */

@@ -1,19 +1,23 @@
-import { CloseStack, delay, errorMessage, type Running } from '@mizzen/core';
+import { CloseStack, errorMessage, type Running } from '@mizzen/core';
 import { createSvidManager, formatSpiffeId, type Svid, type SvidManager } from '@mizzen/identity';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { type AgentMetrics, createAgentMetrics } from './agent-metrics.ts';
 import { isAppListening, waitForApp } from './app-readiness.ts';
 import { buildBootstrap } from './bootstrap.ts';
 import { ControlPlaneLink } from './control-plane-link.ts';
+import { Departure } from './departure.ts';
+import { startWorkloadDns, type WorkloadDns } from './dns/workload-dns.ts';
 import { FileSecrets } from './file-secrets.ts';
+import { startHealthChecks } from './health/start-health-checks.ts';
+import { appEndpointsOf, neededListeners } from './interception.ts';
 import { ListenerPorts } from './listener-ports.ts';
 import { ListenerState } from './listener-state.ts';
 import { createLocalConsumer } from './local-consumer.ts';
 import { type AnnouncedPorts, buildNode } from './node.ts';
-import { type AgentOptions, type AgentPorts, DEFAULT_HOST, type ManagedProxy } from './options.ts';
-import { type PortReservation, reservePort } from './port-reservation.ts';
+import type { AgentOptions, AgentPorts, ManagedProxy } from './options.ts';
+import { type OwnPorts as OpenPorts, openOwnPorts } from './own-ports.ts';
+import type { PortReservation } from './port-reservation.ts';
 import { secretsOf } from './secret-messages.ts';
-import { serveStatus } from './status-server.ts';
 
 /** The agent of one workload: gives a proxy its identity, its bootstrap and its configuration, and takes it out of the mesh again. */
 export interface Agent extends Running {
@@ -36,23 +40,24 @@ type Phase = 'starting' | 'serving' | 'draining';
 
 class WorkloadAgent implements Agent {
   readonly #options: AgentOptions;
-  readonly #host: string;
   readonly #metrics: AgentMetrics;
   readonly #listenerPorts: ListenerPorts;
   readonly #listeners = new ListenerState();
   readonly #stack = new CloseStack();
   readonly #closing = new AbortController();
+  readonly #departure: Departure;
   #phase: Phase = 'starting';
   #proxy: ManagedProxy | undefined;
   #link: ControlPlaneLink | undefined;
+  #dns: WorkloadDns | undefined;
   /** Whether the control plane may send others to the workload. */
   #isRegistering = true;
 
   constructor(options: AgentOptions) {
     this.#options = options;
-    this.#host = options.host ?? DEFAULT_HOST;
     this.#metrics = createAgentMetrics(options.clock.now);
     this.#listenerPorts = new ListenerPorts(options);
+    this.#departure = new Departure(options, () => this.#proxy);
   }
 
   async start(): Promise<AgentPorts> {
@@ -66,6 +71,7 @@ class WorkloadAgent implements Agent {
       const link = this.#createLink({ proxy, identity, ports });
       await this.#waitForApp(link, ports);
       await link.announce(this.#node(ports));
+      startHealthChecks(this.#options, (failure) => link.reportHealth(failure), this.#stack);
       await this.#untilListening(proxy);
       this.#phase = 'serving';
       this.#metrics.setStartupMs(this.#options.clock.monotonic() - startedAt);
@@ -77,10 +83,10 @@ class WorkloadAgent implements Agent {
   }
 
   async close(): Promise<void> {
-    const wasServing = this.#phase === 'serving';
+    const wasInMesh = this.#phase !== 'starting';
     this.#phase = 'draining';
     this.#closing.abort();
-    if (wasServing) await this.#leaveMesh();
+    if (wasInMesh) await this.#leaveMesh();
     await this.#stack.close();
   }
 
@@ -98,30 +104,41 @@ class WorkloadAgent implements Agent {
   }
 
   async #openOwnPorts(): Promise<OwnPorts> {
-    const admin = await reservePort({ host: this.#host, port: this.#options.adminPort, what: 'the admin port' });
-    this.#stack.defer(() => admin.release());
-    const status = await serveStatus({
-      host: this.#host,
-      port: this.#options.statusPort,
-      notReadyReason: () => this.#notReadyReason(),
-      admin,
+    const hooks = {
       metrics: this.#metrics,
-      onDrain: () => void this.#proxy?.drain({ inboundOnly: true }),
-      onQuit: this.#options.onQuit,
-    });
-    return { admin, status: this.#stack.use(status).port };
+      notReadyReason: () => this.#notReadyReason(),
+      nameTable: () => this.#dns?.names.toJson(),
+      onDrain: () => {
+        // What is not in the mesh yet has nobody to say good-bye to.
+        if (this.#phase === 'starting') return;
+        this.#phase = 'draining';
+        this.#departure.begin();
+      },
+    };
+    const ports = await openOwnPorts(this.#options, hooks, this.#stack);
+    const { pod } = this.#options;
+    if (pod?.dns === undefined) return ports;
+    this.#dns = this.#stack.use(await startWorkloadDns(pod.dns, this.#options, this.#metrics));
+    return { ...ports, dns: this.#dns.port };
   }
 
   #notReadyReason(): string | undefined {
     if (this.#phase === 'draining') return 'draining';
     if (this.#phase === 'serving') return undefined;
-    return `starting: ${this.#listeners.missing(this.#listenerPorts.all()) ?? 'the configuration is not in force yet'}`;
+    return `starting: ${this.#missing() ?? 'the configuration is not in force yet'}`;
+  }
+
+  /** What the control plane still owes. */
+  #missing(): string | undefined {
+    const listener = this.#listeners.missing(this.#listenerPorts.all(), neededListeners(this.#options.pod));
+    if (listener !== undefined || this.#dns === undefined || this.#dns.names.index.value !== undefined) return listener;
+    return 'the control plane has sent no name table yet';
   }
 
   async #startProxy(ports: OwnPorts, identity: SvidManager | undefined): Promise<ManagedProxy> {
     const { xdsAddress, telemetryAddress, terminationDrainDurationMs, createProxy, onQuit, clock, random, logger } = this.#options;
     const node = buildNode(this.#options, this.#announced(ports));
-    const bootstrap = buildBootstrap({ node, adminHost: this.#host, adminPort: ports.admin.port, xdsAddress, telemetryAddress });
+    const bootstrap = buildBootstrap({ node, adminHost: ports.admin.host, adminPort: ports.admin.port, xdsAddress, telemetryAddress });
     const drainTimeMs = Math.min(LAST_DRAIN_MS, terminationDrainDurationMs);
     const proxy = createProxy({ bootstrap, clock, random, logger, drainTimeMs, onQuit });
     this.#proxy = this.#stack.use(proxy);
@@ -135,7 +152,8 @@ class WorkloadAgent implements Agent {
   /** A proxy that refused the listener of an announced port is none that others may be told of. */
   async #untilListening(proxy: ManagedProxy): Promise<void> {
     const { signal } = this.#closing;
-    await this.#listeners.inForce.until(() => this.#listeners.missing(this.#listenerPorts.all()) === undefined, { signal });
+    await this.#dns?.names.index.until((index) => index !== undefined, { signal });
+    await this.#listeners.inForce.until(() => this.#missing() === undefined, { signal });
     await proxy.ready.until((isReady) => isReady, { signal });
   }
 
@@ -153,12 +171,12 @@ class WorkloadAgent implements Agent {
    * services before it listens, though: until then the proxy has its configuration, and the workload is not registered.
    */
   async #waitForApp(link: ControlPlaneLink, ports: OwnPorts): Promise<void> {
-    const { inbound, workload, appReadyTimeoutMs, clock } = this.#options;
-    const endpoints = inbound.map(({ endpoint }) => endpoint);
-    if (workload.workloadGroup === undefined || (await isAppListening(endpoints))) return;
+    const { workload, appReadyTimeoutMs, clock } = this.#options;
+    const app = appEndpointsOf(this.#options);
+    if (workload.workloadGroup === undefined || (await isAppListening(app))) return;
     this.#isRegistering = false;
     await link.announce(this.#node(ports));
-    await waitForApp(endpoints, { timeoutMs: appReadyTimeoutMs, clock, signal: this.#closing.signal });
+    await waitForApp(app, { timeoutMs: appReadyTimeoutMs, clock, signal: this.#closing.signal });
     this.#isRegistering = true;
     // The workload is in the mesh once the control plane has answered to its registration.
     this.#listeners.reset();
@@ -177,6 +195,7 @@ class WorkloadAgent implements Agent {
       reservations: () => this.#listenerPorts.all(),
       onListeners: (update, rejections) => this.#listeners.record(update, rejections),
       onSecretsWanted: (names) => fileSecrets.follow(names),
+      onNames: this.#dns && ((update) => this.#dns?.names.apply(update) ?? []),
       onPortsTaken: (taken) => {
         this.#announceOtherPorts(taken, ports).catch((thrown: unknown) =>
           logger.error({ reason: errorMessage(thrown) }, 'no other port can be announced'),
@@ -220,13 +239,10 @@ class WorkloadAgent implements Agent {
    * sends out goes on until then. Source: istio pkg/envoy/agent.go terminate (1.32).
    */
   async #leaveMesh(): Promise<void> {
-    const { clock, drainDelayMs, terminationDrainDurationMs, proxyType } = this.#options;
-    await this.#link?.close();
-    await delay(clock, drainDelayMs);
-    const drained = this.#proxy?.drain({ inboundOnly: proxyType === 'sidecar' });
-    const drainEnded = new AbortController();
-    await Promise.race([drained, delay(clock, terminationDrainDurationMs, drainEnded.signal)]);
-    drainEnded.abort();
+    const { pod, workload } = this.#options;
+    // Who is registered by the stream leaves with its end. A pod is taken out by others, and still needs to know where they are.
+    if (pod === undefined || workload.workloadGroup !== undefined) await this.#link?.close();
+    await this.#departure.end();
   }
 
   #describePorts(ports: OwnPorts): AgentPorts {
@@ -238,13 +254,15 @@ class WorkloadAgent implements Agent {
       ...(portMap.size === 0 ? {} : { portMap: record(portMap) }),
       admin: ports.admin.port,
       status: ports.status,
+      ...(ports.readiness !== undefined && { readiness: ports.readiness }),
+      ...(ports.metrics !== undefined && { metrics: ports.metrics }),
+      ...(ports.dns !== undefined && { dns: ports.dns }),
     };
   }
 }
 
-interface OwnPorts {
-  readonly admin: PortReservation;
-  readonly status: number;
+interface OwnPorts extends OpenPorts {
+  readonly dns?: number;
 }
 
 function record(ports: ReadonlyMap<number, number>): Record<string, number> {

@@ -3,19 +3,27 @@ import { type Clock, delay, MizzenError, splitHostPort } from '@mizzen/core';
 
 const RETRY_MS = 50;
 
+/** Where a program listens, and from where it is asked. */
+export interface AppEndpoints {
+  /** `127.0.0.1:5000` or `unix:///path`. */
+  readonly endpoints: readonly string[];
+  /** Address that the connections come from, by which iptables leaves them alone; undefined without capture. */
+  readonly sourceAddress: string | undefined;
+}
+
 /** Whether the program accepts connections on every endpoint now. */
-export async function isAppListening(endpoints: readonly string[]): Promise<boolean> {
-  return (await Promise.all(endpoints.map(accepts))).every((isAccepted) => isAccepted);
+export async function isAppListening({ endpoints, sourceAddress }: AppEndpoints): Promise<boolean> {
+  return (await Promise.all(endpoints.map((endpoint) => accepts(endpoint, sourceAddress)))).every((isAccepted) => isAccepted);
 }
 
 /** Resolves once the program accepts connections on every endpoint. Throws MIZZEN_ADDRESS after `timeoutMs`, naming the one that does not. */
 export async function waitForApp(
-  endpoints: readonly string[],
+  { endpoints, sourceAddress }: AppEndpoints,
   options: { timeoutMs: number; clock: Clock; signal: AbortSignal },
 ): Promise<void> {
   const deadline = options.clock.monotonic() + options.timeoutMs;
   for (const endpoint of endpoints) {
-    while (!options.signal.aborted && !(await accepts(endpoint))) {
+    while (!options.signal.aborted && !(await accepts(endpoint, sourceAddress))) {
       if (options.clock.monotonic() >= deadline) {
         throw new MizzenError(
           'MIZZEN_ADDRESS',
@@ -27,9 +35,9 @@ export async function waitForApp(
   }
 }
 
-function accepts(endpoint: string): Promise<boolean> {
+function accepts(endpoint: string, sourceAddress: string | undefined): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createConnection(connectOptions(endpoint));
+    const socket = createConnection(connectOptions(endpoint, sourceAddress));
     const end = (isAccepted: boolean): void => {
       socket.destroy();
       resolve(isAccepted);
@@ -39,9 +47,9 @@ function accepts(endpoint: string): Promise<boolean> {
   });
 }
 
-function connectOptions(endpoint: string): NetConnectOpts {
+function connectOptions(endpoint: string, sourceAddress: string | undefined): NetConnectOpts {
   if (endpoint.startsWith('unix://')) return { path: endpoint.slice('unix://'.length) };
   const address = splitHostPort(endpoint);
   if (!address) throw new MizzenError('MIZZEN_ADDRESS', `"${endpoint}" is not an endpoint: give 127.0.0.1:PORT or unix:///PATH`);
-  return { host: address.host, port: address.port };
+  return { host: address.host, port: address.port, ...(sourceAddress !== undefined && { localAddress: sourceAddress }) };
 }

@@ -24,6 +24,7 @@ export class ControlPlaneLink implements Running {
   #client: XdsClient | undefined;
   #work: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #health: { readonly failure: string | undefined } | undefined;
 
   constructor(options: ControlPlaneLinkOptions) {
     this.#options = options;
@@ -37,6 +38,12 @@ export class ControlPlaneLink implements Running {
       this.#client = this.#connect(node);
     });
     return this.#work;
+  }
+
+  /** Tells how the workload is: `failure` says what is wrong with it. */
+  reportHealth(failure: string | undefined): void {
+    this.#health = { failure };
+    this.#client?.reportHealth(failure);
   }
 
   /** Leaves the mesh: a graceful end, after which nobody is sent here any more. */
@@ -55,6 +62,7 @@ export class ControlPlaneLink implements Running {
       else if (state.kind === 'waiting') metrics.countConnectionFailure();
       wasConnected = state.kind === 'connected';
     });
+    if (this.#health) client.reportHealth(this.#health.failure);
     client.start();
     return client;
   }

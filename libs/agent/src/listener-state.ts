@@ -27,9 +27,9 @@ export class ListenerState {
     this.inForce.set(new Set());
   }
 
-  /** Why one of the announced ports has no listener yet, or undefined where each has one. */
-  missing(announced: readonly PortReservation[]): string | undefined {
-    const name = announced.map(listenerNameOf).find((candidate) => !this.inForce.value.has(candidate));
+  /** Why one of the announced ports, or of the other listeners that are needed, has no listener yet; undefined where each has one. */
+  missing(announced: readonly PortReservation[], others: readonly string[] = []): string | undefined {
+    const name = [...announced.map(listenerNameOf), ...others].find((candidate) => !this.inForce.value.has(candidate));
     if (name === undefined) return undefined;
     const reason = this.#refused.get(name);
     return reason === undefined ? `the control plane has sent no listener ${name} yet` : `the listener ${name} was refused: ${reason}`;

@@ -14,12 +14,16 @@ export interface LocalConsumerOptions {
   readonly onListeners: (update: XdsUpdate, rejections: readonly XdsRejection[]) => void;
   /** Called with the names of all secrets that the proxy wants. */
   readonly onSecretsWanted: (names: ReadonlySet<string>) => void;
+  /** Takes the name table, which is the agent's and not the proxy's; undefined: it is not asked for. */
+  readonly onNames?: ((update: XdsUpdate) => readonly XdsRejection[]) | undefined;
 }
 
+const NAMES: XdsSubscription = { typeUrl: TYPE_URL.nameTable, names: '*' };
+
 /**
- * Stands between the xDS client and the proxy for the two things that are the agent's own affair:
- * secrets that it gives itself are not asked of the control plane, and a port that it holds is let go right before the listener on it arrives,
- * which is then given those who called too early.
+ * Stands between the xDS client and the proxy for the three things that are the agent's own affair:
+ * secrets that it gives itself are not asked of the control plane, a port that it holds is let go right before the listener on it arrives,
+ * which is then given those who called too early, and the names of the mesh are for the DNS proxy.
  */
 export function createLocalConsumer({
   inner,
@@ -27,9 +31,11 @@ export function createLocalConsumer({
   onListeners,
   onPortsTaken,
   onSecretsWanted,
+  onNames,
 }: LocalConsumerOptions): XdsConsumer {
   return {
     apply(update) {
+      if (update.typeUrl === TYPE_URL.nameTable) return onNames?.(update) ?? [];
       if (update.typeUrl !== TYPE_URL.listener) return inner.apply(update);
       const released = releaseFor(update, reservations());
       const rejections = inner.apply(update);
@@ -49,7 +55,7 @@ export function createLocalConsumer({
         return { ...subscription, names: new Set([...subscription.names].filter((name) => !isOwnSecret(name))) };
       };
       const { current, stop } = inner.subscriptions((subscription) => onChange(withoutOwn(subscription)));
-      return { current: current.map(withoutOwn), stop };
+      return { current: [...current.map(withoutOwn), ...(onNames ? [NAMES] : [])], stop };
     },
   };
 }

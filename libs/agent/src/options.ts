@@ -3,6 +3,8 @@ import type { KeyAlgorithm } from '@mizzen/identity';
 import type { XdsConsumer } from '@mizzen/xds-api';
 import type { Bootstrap } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import type { Secret } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/secret';
+import type { AppProbes } from './app-probe-config.ts';
+import type { ReadinessProbe } from './health/readiness-probe.ts';
 
 /** One port of the service that the workload serves, and where its program listens. */
 export interface InboundPort {
@@ -25,9 +27,56 @@ export interface WorkloadDescription {
   readonly workloadGroup: string | undefined;
 }
 
+/** A port that a container of the pod names. Source: Kubernetes ContainerPort. */
+export interface PodPort {
+  readonly name?: string;
+  readonly containerPort: number;
+  readonly protocol: string;
+}
+
+export interface DnsOptions {
+  /** Of the DNS proxy on the loopback addresses, UDP and TCP; 0 chooses a free one. */
+  readonly port: number;
+  readonly resolvConfFile: string;
+}
+
+/** Where the program serves metrics of its own. */
+export interface PrometheusTarget {
+  readonly port: number;
+  readonly path: string;
+}
+
+/** The network namespace that a workload has for itself: a pod, a compose service, a machine. */
+export interface PodOptions {
+  /** Its addresses, the one that others use first. */
+  readonly addresses: readonly [string, ...string[]];
+  /** `REDIRECT`: iptables leads all traffic to the proxy. */
+  readonly interceptionMode: 'NONE' | 'REDIRECT';
+  readonly clusterId: string | undefined;
+  readonly nodeName: string | undefined;
+  readonly owner: string | undefined;
+  /** Where the program listens. A workload that registers itself waits for those that are TCP. */
+  readonly ports: readonly PodPort[];
+  readonly readinessPort: number;
+  /** Of the proxy's own metrics, without those of the agent and the program. */
+  readonly metricsPort: number;
+  /** undefined: DNS is left alone. */
+  readonly dns: DnsOptions | undefined;
+  readonly appProbes: AppProbes;
+  readonly prometheus: PrometheusTarget | undefined;
+  /**
+   * Drain so long and then until no connection is left. undefined: drain for `terminationDrainDurationMs`. Unit: ms.
+   * Source: istio EXIT_ON_ZERO_ACTIVE_CONNECTIONS, MINIMUM_DRAIN_DURATION.
+   */
+  readonly minimumDrainMs?: number;
+  /** The program has ended when the agent is told to, as that of a native sidecar: then the proxy goes with the last connection. */
+  readonly outlivesProgram: boolean;
+}
+
 /** How the workload proves itself. Without it everything is plaintext. */
 export interface IdentityOptions {
   readonly caAddress: string;
+  readonly caServerName?: string | undefined;
   readonly caRootFile: string;
   readonly joinToken: () => Promise<string | undefined>;
   readonly ttlMs?: number;
@@ -68,9 +117,13 @@ export interface AgentOptions {
    * a listener that names a cluster that is not there is refused.
    */
   readonly telemetryAddress: string | undefined;
-  /** Address of every port that the workload itself opens. Default 127.0.0.1. */
+  /** Address of every port that the workload itself opens on a host that it shares. Default 127.0.0.1. */
   readonly host?: string;
+  /** undefined: the workload shares the network of its host. */
+  readonly pod?: PodOptions | undefined;
   readonly inbound: readonly InboundPort[];
+  /** How the program of a workload that registers itself is; undefined: it is well while it runs. */
+  readonly readinessProbe?: ReadinessProbe | undefined;
   /** 0 chooses a free one; undefined has no HTTP proxy port. */
   readonly httpProxyPort: number | undefined;
   /** Gateways: which port is bound in place of a Gateway server's. */
@@ -99,6 +152,9 @@ export interface AgentPorts {
   readonly portMap?: Readonly<Record<string, number>>;
   readonly admin: number;
   readonly status: number;
+  readonly readiness?: number;
+  readonly metrics?: number;
+  readonly dns?: number;
 }
 
 export const DEFAULT_HOST = '127.0.0.1';

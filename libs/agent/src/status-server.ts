@@ -1,67 +1,63 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { joinHostPort, listenError, type Running } from '@mizzen/core';
-import { type AdminAddress, fetchAdmin } from './admin-client.ts';
-import type { AgentMetrics } from './agent-metrics.ts';
+import type { IncomingMessage } from 'node:http';
+import type { Running } from '@mizzen/core';
+import { type HttpAnswer, serveHttp } from '@mizzen/telemetry';
+import type { AppProber } from './app-prober.ts';
+import { isFromLoopback } from './loopback.ts';
+import type { MergedMetrics } from './merged-metrics.ts';
 
 export interface StatusServerOptions {
-  readonly host: string;
+  /** undefined: every address of this network namespace. */
+  readonly host: string | undefined;
   /** 0 chooses a free one. */
   readonly port: number;
   /** Why the workload is not ready, or undefined where it is. */
   readonly notReadyReason: () => string | undefined;
-  /** Where the proxy's own admin port answers. */
-  readonly admin: AdminAddress;
-  readonly metrics: AgentMetrics;
+  readonly metrics: MergedMetrics;
+  readonly prober: AppProber;
+  /** What the DNS proxy answers from, as JSON; undefined where there is nothing yet. */
+  readonly nameTable: () => string | undefined;
   readonly onDrain: () => void;
   readonly onQuit: () => void;
 }
 
-interface Answer {
-  readonly code: number;
-  readonly body: string;
+const JSON_TYPE = 'application/json';
+
+/**
+ * The status port: readiness, merged metrics, the probes of the program, drain and quit. Resolves once it listens.
+ * Paths as Istio's agent has them on 15020. Source: istio pilot/cmd/pilot-agent/status/server.go (1.32).
+ */
+export function serveStatus(options: StatusServerOptions): Promise<Running & { port: number }> {
+  const { host, port } = options;
+  return serveHttp({ host, port, what: 'the status port', answer: (request) => answer(request, options) });
 }
 
-/** The status port: readiness, merged metrics, drain and quit. Paths as Istio's agent has them on 15020 and 15021. Resolves once it listens. */
-export async function serveStatus(options: StatusServerOptions): Promise<Running & { port: number }> {
-  const server = createServer((request, response) => {
-    answer(request, options).then(
-      ({ code, body }) => send(response, { code, body }),
-      () => send(response, { code: 500, body: 'the status cannot be told\n' }),
-    );
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(listenError(error, joinHostPort(options.host, options.port), 'the status port')));
-    server.listen(options.port, options.host, resolve);
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+/** Readiness alone: the kubelet's port, which is open to everybody. */
+export function serveReadiness(
+  options: Pick<StatusServerOptions, 'host' | 'port' | 'notReadyReason'>,
+): Promise<Running & { port: number }> {
+  const { host, port } = options;
+  const only = async (request: IncomingMessage): Promise<HttpAnswer> =>
+    pathOf(request) === '/healthz/ready' ? readiness(options) : { code: 404, body: 'not here; /healthz/ready is\n' };
+  return serveHttp({ host, port, what: 'the readiness port', answer: only });
 }
 
-function send(response: ServerResponse, { code, body }: Answer): void {
-  response.writeHead(code, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(body);
-}
-
-async function answer(request: IncomingMessage, options: StatusServerOptions): Promise<Answer> {
-  const path = (request.url ?? '').split('?')[0];
+async function answer(request: IncomingMessage, options: StatusServerOptions): Promise<HttpAnswer> {
+  const path = pathOf(request);
+  if (path.startsWith('/app-health/') || path.startsWith('/app-lifecycle/')) return options.prober.probe(path, request);
   const isChange = path === '/quitquitquit' || path === '/drain';
   if (isChange && request.method !== 'POST') return { code: 405, body: `${path} takes POST\n` };
-  if (isChange && !isLoopback(request.socket.remoteAddress)) return { code: 403, body: `${path} is for this machine only\n` };
+  if ((isChange || path === '/debug/ndsz') && !isFromLoopback(request)) return { code: 403, body: `${path} is for this machine only\n` };
   switch (path) {
     case '/healthz/ready':
-    case '/ready': {
-      const reason = options.notReadyReason();
-      return reason === undefined ? { code: 200, body: 'ready\n' } : { code: 503, body: `${reason}\n` };
-    }
+    case '/ready':
+      return readiness(options);
     case '/stats/prometheus':
     case '/metrics':
-      return mergedMetrics(options);
+      return options.metrics.collect(request);
+    case '/debug/ndsz': {
+      const table = options.nameTable();
+      return { code: table === undefined ? 404 : 200, body: table ?? '{}', contentType: JSON_TYPE };
+    }
     case '/drain':
       options.onDrain();
       return { code: 200, body: 'draining\n' };
@@ -73,13 +69,11 @@ async function answer(request: IncomingMessage, options: StatusServerOptions): P
   }
 }
 
-// A proxy that cannot be scraped must not take the agent's own metrics away.
-async function mergedMetrics({ admin, metrics }: StatusServerOptions): Promise<Answer> {
-  const scraped = await fetchAdmin(admin, '/stats/prometheus').catch(() => undefined);
-  metrics.countScrape(scraped === undefined);
-  return { code: 200, body: metrics.registry.renderPrometheus() + (scraped ?? '') };
+function readiness({ notReadyReason }: Pick<StatusServerOptions, 'notReadyReason'>): HttpAnswer {
+  const reason = notReadyReason();
+  return reason === undefined ? { code: 200, body: 'ready\n' } : { code: 503, body: `${reason}\n` };
 }
 
-function isLoopback(address: string | undefined): boolean {
-  return address === '::1' || /^(::ffff:)?127\./.test(address ?? '');
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?')[0] ?? '';
 }

@@ -10,6 +10,7 @@ import {
   DeltaDiscoveryRequestSchema,
   DeltaDiscoveryResponseSchema,
 } from '@mizzen/xds-api/envoy/service/discovery/v3/discovery';
+import { type NameTable, NameTableSchema } from '@mizzen/xds-api/istio/networking/nds/v1/nds';
 import type { AgentOptions, ManagedProxy } from './options.ts';
 
 /** A proxy that writes down what it is told, in order, and does what the spec says. */
@@ -61,7 +62,7 @@ export class RecordingProxy implements ManagedProxy {
   }
 }
 
-/** A delta ADS server that answers the first listener request of each stream with the listeners that `listenersFor` names. */
+/** A delta ADS server that answers the first request of each stream with the listeners that `listenersFor` names, and one for names with `names`. */
 export interface ScriptedControlPlane {
   readonly address: string;
   /** The node of each stream, in their order. */
@@ -73,7 +74,10 @@ export interface ScriptedControlPlane {
 
 type AdsStream = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
 
-export async function startScriptedControlPlane(listenersFor: (node: Node) => readonly string[]): Promise<ScriptedControlPlane> {
+export async function startScriptedControlPlane(
+  listenersFor: (node: Node) => readonly string[],
+  names: Promise<NameTable> = new Promise(() => undefined),
+): Promise<ScriptedControlPlane> {
   const server = new Server();
   const nodes = new Watchable<readonly Node[]>([]);
   const gracefulEnds = new Watchable(0);
@@ -84,6 +88,8 @@ export async function startScriptedControlPlane(listenersFor: (node: Node) => re
       stream.end();
     });
     stream.on('data', (request: DeltaDiscoveryRequest) => {
+      if (request.typeUrl === TYPE_URL.nameTable && request.responseNonce === '')
+        void names.then((table) => stream.write(response(TYPE_URL.nameTable, [{ name: '', value: toBinary(NameTableSchema, table) }])));
       if (!request.node) return;
       nodes.set([...nodes.value, request.node]);
       stream.write(listenerResponse(listenersFor(request.node)));
@@ -106,9 +112,16 @@ export async function startScriptedControlPlane(listenersFor: (node: Node) => re
 }
 
 function listenerResponse(names: readonly string[]): Buffer {
-  const resources = names.map((name) => ({ name, version: '1', resource: { typeUrl: TYPE_URL.listener, value: new Uint8Array() } }));
-  const response = create(DeltaDiscoveryResponseSchema, { typeUrl: TYPE_URL.listener, nonce: '1', systemVersionInfo: '1', resources });
-  return Buffer.from(toBinary(DeltaDiscoveryResponseSchema, response));
+  return response(
+    TYPE_URL.listener,
+    names.map((name) => ({ name, value: new Uint8Array() })),
+  );
+}
+
+function response(typeUrl: string, bodies: readonly { name: string; value: Uint8Array }[]): Buffer {
+  const resources = bodies.map(({ name, value }) => ({ name, version: '1', resource: { typeUrl, value } }));
+  const message = create(DeltaDiscoveryResponseSchema, { typeUrl, nonce: '1', systemVersionInfo: '1', resources });
+  return Buffer.from(toBinary(DeltaDiscoveryResponseSchema, message));
 }
 
 /** Time that stands still until `advance`. */
