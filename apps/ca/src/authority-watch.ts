@@ -1,31 +1,30 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { type Clock, errorMessage, type Logger, type Running, type Timer, Watchable } from '@mizzen/core';
-import { type Authority, CA_FILE, describeAuthority, loadAuthority } from './ca-files.ts';
+import { type Authority, describeAuthority, isSameAuthority } from './authority.ts';
+import { FORMS, loadAuthority } from './ca-files.ts';
 
 // Several files change together; they are read once they have been still for this long.
 const QUIET_MS = 200;
-const RELEVANT = new Set<string>([CA_FILE.key, CA_FILE.certificate, CA_FILE.chain, CA_FILE.root]);
+const RELEVANT = new Set<string>(FORMS.flatMap(({ key, certificate, chain, root }) => [key, certificate, chain, root]));
 
 export interface AuthorityWatch extends Running {
   readonly authority: Watchable<Authority>;
 }
 
 /** Follows the CA's files: a new set that is whole is taken up, one that is not is logged and the old stays in force. */
-export async function watchAuthority(folder: string, options: { clock: Clock; logger: Logger }): Promise<AuthorityWatch> {
-  const { clock, logger } = options;
-  const authority = new Watchable(
-    await loadAuthority(folder, clock.now()),
-    (a, b) =>
-      a.issuer.certificate.raw.equals(b.issuer.certificate.raw) &&
-      a.rootPems.join() === b.rootPems.join() &&
-      a.intermediatePems.join() === b.intermediatePems.join(),
-  );
+export async function watchAuthority(
+  folder: string,
+  options: { clock: Clock; logger: Logger; isMounted?: boolean },
+): Promise<AuthorityWatch> {
+  const { clock, logger, isMounted = false } = options;
+  const load = (): Promise<Authority> => loadAuthority(folder, clock.now(), { isMounted });
+  const authority = new Watchable(await load(), isSameAuthority);
   let timer: Timer | undefined;
   let reading = Promise.resolve();
   const reload = async (): Promise<void> => {
     try {
       const before = authority.value;
-      authority.set(await loadAuthority(folder, clock.now()));
+      authority.set(await load());
       if (authority.value !== before) logger.info({ issuer: describeAuthority(authority.value) }, 'CA files replaced');
     } catch (thrown) {
       logger.error({ reason: errorMessage(thrown) }, 'the new CA files cannot be used; the old ones stay in force');

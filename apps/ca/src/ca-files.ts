@@ -1,21 +1,21 @@
-import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, errorMessage, MizzenError } from '@mizzen/core';
 import {
-  chainViolation,
   createFileOnce,
   createSelfSignedRoot,
-  describeCertificate,
   generateKeys,
-  type Issuer,
   type KeyAlgorithm,
   makePrivateFolder,
+  OWN_ROOT_NAME,
   parseCertificates,
   privateKeyToPem,
   requireOwnerOnly,
-  splitCertificates,
+  writeFileAtomically,
 } from '@mizzen/identity';
+import { type Authority, type KeyMaterial, parseAuthority, parseKey } from './authority.ts';
+import { renewedRoot } from './root-renewal.ts';
 
 /**
  * Names as in Istio's `cacerts` Secret. A self-signed CA has the root as its own certificate and no chain;
@@ -30,21 +30,8 @@ export const CA_FILE = {
   usedTokens: 'used-join-tokens.json',
 } as const;
 
-/** Everything that signing needs, whole and checked. Replaced as one. */
-export interface Authority {
-  readonly issuer: Issuer;
-  /** PEM of the certificates between a leaf and the root, the issuer first; empty where the issuer is the root. */
-  readonly intermediatePems: readonly string[];
-  /** PEM of each root; several during a change of roots. */
-  readonly rootPems: readonly string[];
-  /** Milliseconds since the epoch. */
-  readonly notAfter: number;
-  readonly rootNotAfter: number;
-}
-
-export function trustBundleOf(authority: Authority): string {
-  return authority.rootPems.join('');
-}
+/** Names of the parts in a folder or a Secret; the second is what cert-manager writes. Source: istio security/pkg/pki/ca/ca.go (1.32). */
+export const FORMS = [CA_FILE, { key: 'tls.key', certificate: 'tls.crt', chain: 'cert-chain.pem', root: 'ca.crt' }] as const;
 
 /**
  * Makes a self-signed root where the folder has no CA yet. Two processes that start at once, or one that was killed
@@ -60,8 +47,7 @@ export async function ensureCaFiles(
     string,
     string,
   ];
-  const present = await Promise.all([certificateFile, rootFile].map(readIfThere));
-  if (present.some((content) => content !== undefined)) return false;
+  if ((await hasCaFiles(folder)) || (await readIfThere(rootFile)) !== undefined) return false;
   if ((await readIfThere(keyFile)) === undefined)
     await createFileOnce(keyFile, privateKeyToPem((await generateKeys(root.algorithm)).privateKey));
   const made = await createSelfSignedRoot({ ...root, privateKey: parseKey(await readRequired(keyFile), keyFile) });
@@ -70,48 +56,56 @@ export async function ensureCaFiles(
   return isFirst;
 }
 
-/** Reads and checks the CA's files. Throws MIZZEN_IDENTITY naming the file that is missing, broken, too open or does not fit the others. */
-export async function loadAuthority(folder: string, now: number): Promise<Authority> {
-  const keyFile = join(folder, CA_FILE.key);
-  const key = parseKey(await readRequired(keyFile), keyFile);
-  await requireOwnerOnly(keyFile);
-  const certificateFile = join(folder, CA_FILE.certificate);
-  const certificatePem = await readRequired(certificateFile);
-  const certificate = parseCertificates(certificatePem, certificateFile)[0] as X509Certificate;
-  const rootFile = join(folder, CA_FILE.root);
-  const rootPem = await readRequired(rootFile);
-  const roots = parseCertificates(rootPem, rootFile);
-  const chainFile = join(folder, CA_FILE.chain);
-  const chainPem = (await readIfThere(chainFile)) ?? '';
-  const chain = chainPem.trim() === '' ? [] : parseCertificates(chainPem, chainFile);
+/**
+ * Reads and checks the CA's files. Throws MIZZEN_IDENTITY naming the file that is missing, broken, too open or does not fit the others.
+ * `isMounted`: the folder is a Secret that the kubelet mounted, whose files belong to the pod's group.
+ */
+export async function loadAuthority(folder: string, now: number, options: { isMounted?: boolean } = {}): Promise<Authority> {
+  const material = await loadMaterial(folder);
+  if (!options.isMounted) await requireOwnerOnly(material.names.key);
+  return parseAuthority(material, now);
+}
 
-  if (!certificate.ca) throw new MizzenError('MIZZEN_IDENTITY', `${certificateFile} is not the certificate of a certificate authority`);
-  if (!certificate.checkPrivateKey(key))
-    throw new MizzenError('MIZZEN_IDENTITY', `${keyFile} is not the key of ${certificateFile}; replace both together`);
-  const violation = chainViolation([certificate, ...chain], roots, now);
-  if (violation) throw new MizzenError('MIZZEN_IDENTITY', `${certificateFile} does not lead to ${rootFile}: ${violation}`);
-
-  const isRoot = roots.some((root) => root.raw.equals(certificate.raw));
-  const between = [certificate, ...chain].filter(
-    (candidate, index, all) => all.findIndex((other) => other.raw.equals(candidate.raw)) === index,
-  );
+async function loadMaterial(folder: string): Promise<KeyMaterial> {
+  const form = await formOf(folder);
+  const names = {
+    key: join(folder, form.key),
+    certificate: join(folder, form.certificate),
+    chain: join(folder, form.chain),
+    root: join(folder, form.root),
+  };
   return {
-    issuer: { certificate, privateKey: key },
-    intermediatePems: isRoot
-      ? []
-      : between.filter((candidate) => !roots.some((root) => root.raw.equals(candidate.raw))).map((candidate) => candidate.toString()),
-    rootPems: splitCertificates(rootPem),
-    notAfter: Date.parse(certificate.validTo),
-    rootNotAfter: Math.min(...roots.map((root) => Date.parse(root.validTo))),
+    names,
+    key: await readRequired(names.key),
+    certificate: await readRequired(names.certificate),
+    root: await readRequired(names.root),
+    chain: (await readIfThere(names.chain)) ?? '',
   };
 }
 
-function parseKey(pem: string, file: string): KeyObject {
-  try {
-    return createPrivateKey(pem);
-  } catch (thrown) {
-    throw new MizzenError('MIZZEN_IDENTITY', `${file} holds no usable private key: ${errorMessage(thrown)}`, { cause: thrown });
-  }
+async function formOf(folder: string): Promise<(typeof FORMS)[number]> {
+  for (const form of FORMS) if ((await readIfThere(join(folder, form.certificate))) !== undefined) return form;
+  return CA_FILE;
+}
+
+/** Whether the folder holds a CA in either form of names. */
+export async function hasCaFiles(folder: string): Promise<boolean> {
+  const found = await Promise.all(FORMS.map(({ certificate }) => readIfThere(join(folder, certificate))));
+  return found.some((content) => content !== undefined);
+}
+
+/** Renews the root that this CA made itself, in the last fifth of its life. True where it did. */
+export async function renewCaFiles(folder: string, options: { now: number; ttlMs: number }): Promise<boolean> {
+  const material = await loadMaterial(folder);
+  const [certificate] = parseCertificates(material.certificate, material.names.certificate) as [X509Certificate];
+  // A root that was plugged in is its owner's to renew.
+  if (!certificate.subject.includes(`CN=${OWN_ROOT_NAME}`)) return false;
+  const renewed = renewedRoot(material, options);
+  if (!renewed) return false;
+  // The root first: the certificate leads to the new root and to the old one.
+  await writeFileAtomically(material.names.root, renewed.root, 0o644);
+  await writeFileAtomically(material.names.certificate, renewed.certificate, 0o644);
+  return true;
 }
 
 async function readRequired(file: string): Promise<string> {
@@ -132,8 +126,4 @@ async function readIfThere(file: string): Promise<string | undefined> {
     if (errorCode(thrown) === 'ENOENT') return undefined;
     throw new MizzenError('MIZZEN_IDENTITY', `${file} cannot be read: ${errorMessage(thrown)}`, { cause: thrown });
   }
-}
-
-export function describeAuthority(authority: Authority): string {
-  return describeCertificate(authority.issuer.certificate);
 }

@@ -14,7 +14,7 @@ import {
   requestCertificate,
 } from '@mizzen/identity';
 import { watchAuthority } from './authority-watch.ts';
-import { loadAuthority } from './ca-files.ts';
+import { loadAuthority, renewCaFiles } from './ca-files.ts';
 import { type CaHome, createCaHome, REVIEWS } from './testing.ts';
 
 const YEAR_MS = 365 * 86_400_000;
@@ -130,5 +130,47 @@ describe('a plugged-in CA', () => {
     const root = await newRoot();
     await plugIn(home.folder, root);
     await expect(loadAuthority(home.folder, Date.now() + 2 * YEAR_MS)).rejects.toThrow(/expired at/);
+  });
+});
+
+describe('the root that a CA made itself', () => {
+  let home: CaHome;
+  beforeEach(async () => {
+    home = await createCaHome();
+  });
+  afterEach(() => home.remove());
+
+  it('is renewed in the last fifth of its life with the same key, and only then', async () => {
+    const ca = await home.start(['--root-ttl', '1h']);
+    const before = new X509Certificate(await readFile(home.rootFile));
+    await ca.close();
+    const endsAt = Date.parse(before.validTo);
+    const ttlMs = YEAR_MS;
+    expect(await renewCaFiles(home.folder, { now: endsAt - 3_600_000 * 0.25, ttlMs })).toBe(false);
+    expect(await renewCaFiles(home.folder, { now: endsAt - 3_600_000 * 0.15, ttlMs })).toBe(true);
+    const after = new X509Certificate(await readFile(home.rootFile));
+    expect(after.publicKey.equals(before.publicKey)).toBe(true);
+    expect(Date.parse(after.validTo)).toBeGreaterThan(Date.now() + YEAR_MS / 2);
+    expect((await loadAuthority(home.folder, endsAt)).intermediatePems).toEqual([]);
+  });
+
+  it('is not touched where somebody plugged it in', async () => {
+    const { certificatePem, privateKeyPem } = await createSelfSignedRoot({
+      trustDomain: 'example',
+      now: Date.now() - YEAR_MS,
+      ttlMs: YEAR_MS,
+    });
+    const foreign = issueAuthority(undefined, {
+      privateKey: createPrivateKey(privateKeyPem),
+      publicKey: new X509Certificate(certificatePem).publicKey,
+      commonName: 'a root of ours',
+      organization: 'example',
+      validity: { notBefore: Date.now() - YEAR_MS, notAfter: Date.now() + 1000 },
+    });
+    await mkdir(home.folder, { recursive: true });
+    await writeFile(join(home.folder, 'ca-key.pem'), privateKeyPem, { mode: 0o600 });
+    await writeFile(join(home.folder, 'ca-cert.pem'), foreign);
+    await writeFile(home.rootFile, foreign);
+    expect(await renewCaFiles(home.folder, { now: Date.now(), ttlMs: YEAR_MS })).toBe(false);
   });
 });

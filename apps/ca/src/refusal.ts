@@ -1,7 +1,7 @@
 import type { status } from '@grpc/grpc-js';
 
 /** What a refusal counts as in the metrics. */
-export type RefusalKind = 'authentication' | 'csr' | 'signing';
+export type RefusalKind = 'authentication' | 'identity' | 'csr' | 'signing';
 
 /** Why a request gets no certificate: said to the caller as a gRPC status. */
 export class Refusal extends Error {

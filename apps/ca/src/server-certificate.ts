@@ -1,21 +1,15 @@
 import { isIP } from 'node:net';
 import { type Clock, type Running, type Timer, Watchable } from '@mizzen/core';
 import { CLOCK_SKEW_MS, formatSpiffeId, generateKeys, issueLeaf, privateKeyToPem, type TlsIdentity } from '@mizzen/identity';
-import { type Authority, trustBundleOf } from './ca-files.ts';
+import { type Authority, trustBundleOf } from './authority.ts';
 
 export interface ServerCertificate extends Running {
   readonly identity: Watchable<TlsIdentity | undefined>;
 }
 
-const OWN_NAMES = [
-  'localhost',
-  'istio-ca',
-  'istio-ca.istio-system',
-  'istio-ca.istio-system.svc',
-  'istio-ca.istio-system.svc.cluster.local',
-  '127.0.0.1',
-  '::1',
-];
+const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '::1'];
+// The second is what the Service is called in the cluster.
+const SERVICE_NAMES = ['istio-ca', 'mizzen-ca'];
 const TTL_MS = 86_400_000;
 const RENEW_AFTER_RATIO = 0.5;
 const LONGEST_WAIT_MS = 30_000;
@@ -24,13 +18,15 @@ const LONGEST_WAIT_MS = 30_000;
 export async function createServerCertificate(options: {
   authority: Watchable<Authority>;
   trustDomain: string;
+  /** Of the CA itself. */
+  namespace: string;
   furtherNames: readonly string[];
   clock: Clock;
 }): Promise<ServerCertificate> {
-  const { authority, trustDomain, clock } = options;
-  const names = [...OWN_NAMES, ...options.furtherNames];
+  const { authority, trustDomain, namespace, clock } = options;
+  const names = [...LOOPBACK_NAMES, ...SERVICE_NAMES.flatMap((name) => namesInCluster(name, namespace)), ...options.furtherNames];
   const subjectAltNames = {
-    uris: [formatSpiffeId({ trustDomain, namespace: 'istio-system', serviceAccount: 'istio-ca' })],
+    uris: [formatSpiffeId({ trustDomain, namespace, serviceAccount: 'istio-ca' })],
     dnsNames: names.filter((name) => isIP(name) === 0),
     ipAddresses: names.filter((name) => isIP(name) !== 0),
   };
@@ -64,4 +60,8 @@ export async function createServerCertificate(options: {
       timer?.cancel();
     },
   };
+}
+
+function namesInCluster(name: string, namespace: string): string[] {
+  return [name, `${name}.${namespace}`, `${name}.${namespace}.svc`, `${name}.${namespace}.svc.cluster.local`];
 }

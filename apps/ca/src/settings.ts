@@ -9,7 +9,31 @@ export const caSettings = {
     fallback: undefined,
     placeholder: 'DIR',
   }),
-  host: settings.string('ca-host', { help: 'address to listen on', fallback: '127.0.0.1', placeholder: 'ADDRESS' }),
+  kubernetes: settings.flag('kubernetes', {
+    help: 'runs in a cluster: keys in Secrets, callers by TokenReview, trust bundle in a ConfigMap',
+  }),
+  tokenReview: settings.flag('token-review', { help: "callers prove themselves by their service account's token; on with --kubernetes" }),
+  podNamespace: settings.string('pod-namespace', {
+    help: 'namespace of the CA itself, its Secrets and its Service',
+    fallback: 'istio-system',
+    env: 'POD_NAMESPACE',
+    placeholder: 'NAMESPACE',
+  }),
+  pluggedInDir: settings.string('cacerts-dir', {
+    help: 'with --kubernetes: folder of a mounted CA, which comes before the Secrets where it is there',
+    fallback: '/etc/cacerts',
+    placeholder: 'DIR',
+  }),
+  joinTokenKey: settings.string<string | undefined>('join-token-key', {
+    help: "file with the key of join tokens (default: one in the CA's folder; with --token-review join tokens are off without it)",
+    fallback: undefined,
+    placeholder: 'FILE',
+  }),
+  host: settings.string<string | undefined>('ca-host', {
+    help: 'address to listen on (default: 127.0.0.1, 0.0.0.0 with --kubernetes)',
+    fallback: undefined,
+    placeholder: 'ADDRESS',
+  }),
   port: settings.port('ca-port', { help: 'port of the signing service (gRPC over TLS)', fallback: 15_013 }),
   httpPort: settings.port('http-port', { help: 'port of /healthz and /metrics', fallback: 15_093, env: 'MIZZEN_CA_HTTP_PORT' }),
   trustDomain: settings.string('trust-domain', {
@@ -35,4 +59,8 @@ export type CaSettings = SettingsOf<typeof caSettings>;
 
 export function caFolderOf(values: CaSettings): string {
   return values.caDir ?? join(values.home, 'ca');
+}
+
+export function hostOf({ host, kubernetes }: CaSettings): string {
+  return host ?? (kubernetes ? '0.0.0.0' : '127.0.0.1');
 }

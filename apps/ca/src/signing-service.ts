@@ -8,17 +8,17 @@ import {
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
 } from '@mizzen/xds-api/istio/v1/auth/ca';
-import type { Authority } from './ca-files.ts';
+import type { Authority } from './authority.ts';
 import type { CaMetrics } from './ca-metrics.ts';
-import { authenticate, type Caller } from './caller.ts';
+import { authenticate, type Caller, type CallerTrust } from './caller.ts';
 import { Refusal } from './refusal.ts';
 import type { UsedTokens } from './used-tokens.ts';
 
 export interface SigningOptions {
   readonly authority: Watchable<Authority>;
-  readonly joinTokenKey: KeyObject;
-  readonly usedTokens: UsedTokens;
-  readonly trustDomain: string;
+  readonly trust: CallerTrust;
+  /** Where join tokens are taken: those that were used. */
+  readonly usedTokens: UsedTokens | undefined;
   /** Unit: ms. What a request that names no validity gets, and the most that any gets. */
   readonly defaultTtlMs: number;
   readonly maxTtlMs: number;
@@ -57,7 +57,7 @@ export function createSigningService(options: SigningOptions): UntypedServiceImp
 async function sign(call: SigningCall, options: SigningOptions): Promise<IstioCertificateResponse> {
   const { authority, clock, logger } = options;
   const now = clock.now();
-  const caller = await authenticate(call, { joinTokenKey: options.joinTokenKey, trustDomain: options.trustDomain, now });
+  const caller = await authenticate(call, options.trust, now);
   refuseImpersonation(call.request);
   const publicKey = keyOf(call.request.csr);
   const ttlMs = lifeOf(call.request, options);
@@ -68,10 +68,7 @@ async function sign(call: SigningCall, options: SigningOptions): Promise<IstioCe
   if (issuerNotAfter <= now) throw new Refusal(status.FAILED_PRECONDITION, 'the certificate of the CA has expired; replace it', 'signing');
   const validity = { notBefore: now - CLOCK_SKEW_MS, notAfter: now + ttlMs };
   const leafPem = issueLeaf(issuer, { publicKey, names: { uris: [caller.spiffeId] }, validity });
-  logger.info(
-    { spiffeId: caller.spiffeId, proof: caller.token ? 'token' : 'certificate', group: caller.token?.group, ttlMs },
-    'certificate issued',
-  );
+  logger.info({ spiffeId: caller.spiffeId, proof: caller.proof, group: caller.joinToken?.group, ttlMs }, 'certificate issued');
   return create(IstioCertificateResponseSchema, { certChain: [leafPem, ...intermediatePems, ...rootPems] });
 }
 
@@ -100,9 +97,8 @@ function lifeOf(request: IstioCertificateRequest, { defaultTtlMs, maxTtlMs }: Si
   return Math.min(wishedMs === 0 ? defaultTtlMs : wishedMs, maxTtlMs);
 }
 
-async function useUp(caller: Caller, usedTokens: UsedTokens): Promise<void> {
-  if (!caller.token) return;
-  if (await usedTokens.use(caller.token.tokenId, caller.token.expiresAt)) return;
+async function useUp({ joinToken }: Caller, usedTokens: UsedTokens | undefined): Promise<void> {
+  if (!joinToken || (await usedTokens?.use(joinToken.tokenId, joinToken.expiresAt))) return;
   throw new Refusal(
     status.UNAUTHENTICATED,
     'the join token was used before; each is good for one certificate, make a new one',

@@ -110,6 +110,17 @@ describe('an SVID manager with a real CA', () => {
     expect(renewed.spiffeId).toBe(REVIEWS);
   });
 
+  it('does not wait for half of a life when its root file names another CA', async () => {
+    const manager = manage({ checkMs: 50 });
+    const first = await manager.start();
+    await ca.close();
+    for (const name of await readdir(home.folder)) await rm(join(home.folder, name));
+    ca = await home.start(['--ca-port', String(ca.ports.grpc)]);
+    const renewed = await nextSvid(manager, first);
+    expect(renewed.trustBundlePem).not.toBe(first.trustBundlePem);
+    expect(first.notAfter - Date.now()).toBeGreaterThan(3_600_000);
+  });
+
   it('joins again by a token when the CA no longer knows its certificate', async () => {
     const manager = manage({ ttlMs: 6000 });
     const first = await manager.start();
