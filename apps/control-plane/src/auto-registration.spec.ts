@@ -90,6 +90,30 @@ describe('auto-registration', () => {
     expect(registration.entries.value.map(({ metadata }) => metadata.name)).toEqual(['reviews-v1-i-1', 'reviews-v1-i-2']);
   });
 
+  it('says that a workload without an identity is not to be called with mutual TLS', () => {
+    const request = aRequest('1');
+    const proxy = { ...request.proxy, labels: { ...request.proxy.labels, 'security.istio.io/tlsMode': 'disabled' } };
+    expect(entryFromGroup(aGroup(), { ...request, proxy }).spec.labels?.['security.istio.io/tlsMode']).toBe('disabled');
+  });
+
+  it('of a group with a probe makes an endpoint of a workload only while its agent says that it is well', () => {
+    const { registration } = registrationOf(aGroup({ probe: { tcpSocket: { port: 9080 } } }));
+    const names = (): string[] => registration.entries.value.map(({ metadata }) => metadata.name);
+    registration.connected(aRequest('1'));
+    expect(names()).toEqual([]);
+    registration.reported(aRequest('1'), { isHealthy: true, reason: '' });
+    expect(names()).toEqual(['reviews-v1-i-1']);
+    registration.reported(aRequest('1'), { isHealthy: false, reason: 'the program answers 500' });
+    expect(names()).toEqual([]);
+    registration.reported(aRequest('1'), { isHealthy: true, reason: '' });
+    // Its agent connects anew before the old stream is known to be gone, and has not told yet.
+    registration.connected(aRequest('2'));
+    registration.disconnected(aRequest('1'), { isGraceful: false });
+    expect(names()).toEqual(['reviews-v1-i-1']);
+    registration.reported(aRequest('3', { instance: 'i-3' }), { isHealthy: true, reason: '' });
+    expect(names()).toEqual(['reviews-v1-i-1']);
+  });
+
   it('counts what it does', () => {
     const { registration, events } = registrationOf();
     registration.connected(aRequest('1', { serviceAccount: 'ratings' }));

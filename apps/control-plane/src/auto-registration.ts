@@ -25,13 +25,20 @@ export interface AutoRegistrationOptions {
   /** An entry whose agent was lost, and did not say good-bye, stays for so long. */
   readonly graceMs: number;
   readonly onEvent?: (event: RegistrationEvent) => void;
+  /** Where the entries are kept. Default: in memory. */
+  readonly store?: RegisteredWorkloads;
 }
+
+/** Keeps the entries of the workloads that are registered. */
+export type RegisteredWorkloads = Pick<WorkloadRegistry, 'entries' | 'add' | 'remove' | 'close'>;
 
 /** One instance of a group. Several streams may be open for it while its agent reconnects; the newest tells where it is. */
 interface Instance {
   readonly request: RegistrationRequest;
   readonly connectionIds: Set<string>;
   refusal: string | undefined;
+  /** As its agent told; undefined before it did. Counts where the group has a probe. */
+  isHealthy: boolean | undefined;
 }
 
 /**
@@ -40,12 +47,12 @@ interface Instance {
  */
 export class AutoRegistration {
   readonly #options: AutoRegistrationOptions;
-  readonly #registry: WorkloadRegistry;
+  readonly #registry: RegisteredWorkloads;
   readonly #instances = new Map<string, Instance>();
 
   constructor(options: AutoRegistrationOptions) {
     this.#options = options;
-    this.#registry = createWorkloadRegistry({ clock: options.clock });
+    this.#registry = options.store ?? createWorkloadRegistry({ clock: options.clock });
   }
 
   /** The entries in force. Unchanged ones stay the same objects. */
@@ -57,11 +64,25 @@ export class AutoRegistration {
     if (request.proxy.autoRegisterGroup === '') return;
     const key = keyOf(request.proxy);
     const known = this.#instances.get(key);
-    const instance = { request, connectionIds: known?.connectionIds ?? new Set<string>(), refusal: known?.refusal };
+    const instance = {
+      request,
+      connectionIds: known?.connectionIds ?? new Set<string>(),
+      refusal: known?.refusal,
+      isHealthy: known?.isHealthy,
+    };
     instance.connectionIds.add(request.connectionId);
     this.#instances.set(key, instance);
     this.#register(instance);
     if (instance.refusal === undefined) this.#options.onEvent?.('registered');
+  }
+
+  /** An agent told how its workload is. Source: istio pilot/pkg/autoregistration/controller.go QueueWorkloadEntryHealth (1.32). */
+  reported({ proxy }: Pick<RegistrationRequest, 'proxy'>, { isHealthy, reason }: { isHealthy: boolean; reason: string }): void {
+    const instance = this.#instances.get(keyOf(proxy));
+    if (!instance || instance.isHealthy === isHealthy) return;
+    instance.isHealthy = isHealthy;
+    this.#options.logger.info({ node: proxy.id, isHealthy, ...(reason !== '' && { reason }) }, 'the health of a workload changed');
+    this.#register(instance);
   }
 
   disconnected({ connectionId, proxy }: Pick<RegistrationRequest, 'connectionId' | 'proxy'>, end: { isGraceful: boolean }): void {
@@ -87,8 +108,10 @@ export class AutoRegistration {
     const { proxy } = instance.request;
     const group = this.#options.groups().get(`${proxy.namespace}/${proxy.autoRegisterGroup}`);
     const refusal = refusalOf(group, proxy);
-    if (group && refusal === undefined) this.#registry.add(entryFromGroup(group, instance.request));
-    else this.#registry.remove(refOfInstance(proxy));
+    const isHealthy = group?.spec.probe === undefined || instance.isHealthy;
+    if (group && refusal === undefined && isHealthy) this.#registry.add(entryFromGroup(group, instance.request));
+    // One that came back, and has not told yet, is what it was.
+    else if (refusal !== undefined || isHealthy === false) this.#registry.remove(refOfInstance(proxy));
     if (refusal !== undefined && refusal !== instance.refusal) {
       this.#options.onEvent?.('refused');
       this.#options.logger.warn({ node: proxy.id, reason: refusal }, 'workload is not registered');
@@ -144,8 +167,8 @@ export function entryFromGroup(group: WorkloadGroup, { proxy, address, connected
       ...(proxy.serviceAccount !== '' && { serviceAccount: proxy.serviceAccount }),
       address,
       ports,
-      // Our agent always serves mutual TLS.
-      labels: { ...metadata?.labels, ...template.labels, ...proxy.labels, [TLS_MODE_LABEL]: 'istio' },
+      // An agent serves mutual TLS unless it says that it has no identity.
+      labels: { [TLS_MODE_LABEL]: 'istio', ...metadata?.labels, ...template.labels, ...proxy.labels },
     },
   };
 }

@@ -6,6 +6,7 @@ import {
   translateClusters,
   translateEndpoints,
   translateListeners,
+  translateNameTable,
   translateRoutes,
   translateSecrets,
 } from '@mizzen/translate';
@@ -24,6 +25,9 @@ import type { Published } from './pipeline.ts';
 /** Certificates of Gateways by credentialName, as the translator takes them. */
 export type Credentials = Parameters<typeof translateSecrets>[2];
 
+/** Those of all that a node may be given; undefined for one that may have none. Equal answers are the same object. */
+export type CredentialsOf = (node: Node, all: Credentials) => Credentials | undefined;
+
 interface CachedView {
   readonly snapshot: MeshSnapshot;
   readonly view: ProxyView;
@@ -31,7 +35,7 @@ interface CachedView {
 
 interface CachedSet {
   readonly view: ProxyView;
-  readonly credentials: Credentials;
+  readonly credentials: Credentials | undefined;
   readonly names: NameSet | '*';
   readonly set: ResourceSet;
 }
@@ -43,6 +47,7 @@ interface EndpointSets {
 }
 
 const ANY_NODE = parseProxyNode({ id: '' });
+const NO_PORTS: ProxyView['gatewayPorts'] = { bound: new Map(), published: new Set() };
 
 /**
  * Stages 5 to 7 of the pipeline: what a node may see → messages → bytes that are shared. Cached at every step: the view per node and
@@ -50,7 +55,7 @@ const ANY_NODE = parseProxyNode({ id: '' });
  */
 export class ConfigGenerator implements XdsGenerator {
   readonly #published: () => Published;
-  readonly #maySeeSecrets: (node: Node) => boolean;
+  readonly #credentialsOf: CredentialsOf;
   readonly #proxies = new WeakMap<Node, ProxyNode>();
   readonly #views = new WeakMap<Node, CachedView>();
   readonly #sets = new WeakMap<Node, Map<string, CachedSet>>();
@@ -61,9 +66,9 @@ export class ConfigGenerator implements XdsGenerator {
 
   #hasNews = false;
 
-  constructor(options: { published: () => Published; maySeeSecrets: (node: Node) => boolean }) {
+  constructor(options: { published: () => Published; credentialsOf: CredentialsOf }) {
     this.#published = options.published;
-    this.#maySeeSecrets = options.maySeeSecrets;
+    this.#credentialsOf = options.credentialsOf;
   }
 
   /** What translation had to say for the nodes that are connected. */
@@ -97,12 +102,12 @@ export class ConfigGenerator implements XdsGenerator {
 
   generate({ node, typeUrl, names }: GenerateRequest): ResourceSet | undefined {
     const view = this.viewOf(node);
-    const { credentials } = this.#published();
+    const credentials = typeUrl === TYPE_URL.secret ? this.#credentialsOf(node, this.#published().credentials) : undefined;
     const sets = this.#sets.get(node) ?? new Map<string, CachedSet>();
     this.#sets.set(node, sets);
     const known = sets.get(typeUrl);
     if (known?.view === view && known.names === names && known.credentials === credentials) return known.set;
-    const set = typeUrl === TYPE_URL.endpoint ? this.#endpointsOf(view, names) : this.#setOf({ node, typeUrl, names }, view);
+    const set = typeUrl === TYPE_URL.endpoint ? this.#endpointsOf(view, names) : this.#setOf({ node, typeUrl, names }, view, credentials);
     if (!set) return undefined;
     sets.set(typeUrl, { view, credentials, names, set });
     return set;
@@ -113,8 +118,8 @@ export class ConfigGenerator implements XdsGenerator {
     for (const typeUrl of this.#sets.get(node)?.keys() ?? []) this.#note(`${typeUrl} ${node.id}`, []);
   }
 
-  #setOf(request: GenerateRequest, view: ProxyView): ResourceSet | undefined {
-    const result = this.#translate(request, view);
+  #setOf(request: GenerateRequest, view: ProxyView, credentials: Credentials | undefined): ResourceSet | undefined {
+    const result = this.#translate(request, view, credentials);
     if (!result) return undefined;
     this.#note(`${request.typeUrl} ${request.node.id}`, result.diagnostics);
     return this.#encode(request.typeUrl, result.resources);
@@ -134,13 +139,23 @@ export class ConfigGenerator implements XdsGenerator {
     cache.sets.set(clusterId, sets);
     const known = sets.get(names);
     if (known) return known;
-    const view = { outboundScope, endpoints, mesh, trustDomains, revision, inbound: [], node: { ...ANY_NODE, clusterId } };
+    const view = {
+      outboundScope,
+      endpoints,
+      mesh,
+      trustDomains,
+      revision,
+      inbound: [],
+      inboundPassthrough: [],
+      gatewayPorts: NO_PORTS,
+      node: { ...ANY_NODE, clusterId },
+    };
     const set = this.#encode(TYPE_URL.endpoint, translateEndpoints(view, names).resources);
     sets.set(names, set);
     return set;
   }
 
-  #translate({ node, typeUrl, names }: GenerateRequest, view: ProxyView): TranslateResult | undefined {
+  #translate({ typeUrl, names }: GenerateRequest, view: ProxyView, credentials: Credentials | undefined): TranslateResult | undefined {
     switch (typeUrl) {
       case TYPE_URL.cluster:
         return selected(translateClusters(view), names);
@@ -149,7 +164,10 @@ export class ConfigGenerator implements XdsGenerator {
       case TYPE_URL.route:
         return names === '*' ? undefined : translateRoutes(view, names);
       case TYPE_URL.secret:
-        return names === '*' || !this.#maySeeSecrets(node) ? undefined : translateSecrets(view, names, this.#published().credentials);
+        return names === '*' || !credentials ? undefined : translateSecrets(view, names, credentials);
+      // Whatever a client asks for, there is one.
+      case TYPE_URL.nameTable:
+        return translateNameTable(view);
       default:
         return undefined;
     }

@@ -1,11 +1,11 @@
 import { type Clock, CloseStack, type Diagnostic, formatDiagnostic, type Logger, type Running, Watchable } from '@mizzen/core';
 import { peerSpiffeId } from '@mizzen/identity';
-import { PUSH_ORDER } from '@mizzen/xds-api';
+import { PUSH_ORDER, TYPE_URL } from '@mizzen/xds-api';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { type ConnectedNode, createXdsServer, type ServerCredentials, type XdsServer, type XdsServerEvents } from '@mizzen/xds-server';
 import { authorizeByIdentity } from './authorize.ts';
-import { AutoRegistration, type RegistrationRequest } from './auto-registration.ts';
-import { ConfigGenerator } from './config-generator.ts';
+import { AutoRegistration, type RegisteredWorkloads, type RegistrationRequest } from './auto-registration.ts';
+import { ConfigGenerator, type Credentials } from './config-generator.ts';
 import { createDebugServer, listenDebug } from './debug-api.ts';
 import { DiagnosticLog } from './diagnostic-log.ts';
 import { createControlPlaneMetrics } from './metrics.ts';
@@ -21,6 +21,10 @@ export interface ControlPlaneOptions {
   readonly version: string;
   /** Mutual TLS is served beside the plaintext: secrets then go only to those who proved who they are. */
   readonly hasIdentity: boolean;
+  /** Which certificates a proven identity may be given. Default: all that its Gateways name. */
+  readonly credentialsOfIdentity?: (identity: string, all: Credentials) => Credentials | undefined;
+  /** Where the workloads are kept whose agents are connected. Default: in memory. */
+  readonly registeredWorkloads?: RegisteredWorkloads;
   /** What is still missing, or undefined when everything that should be served is. */
   readonly notReady?: () => string | undefined;
   readonly debounceQuietMs: number;
@@ -41,6 +45,8 @@ export interface ControlPlane extends Running {
   readonly resources: Watchable<() => readonly ConfiguredResource[]>;
   /** Everything that there is to say about the configuration now. */
   diagnostics(): readonly Diagnostic[];
+  /** The answer of `credentialsOfIdentity` may have changed: proxies are sent what is different for them. */
+  pushSecrets(): void;
   listenXds(at: { host: string; port: number; credentials?: ServerCredentials }): Promise<number>;
   listenDebug(at: { host: string; port: number }): Promise<number>;
   /**
@@ -56,7 +62,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const stack = new CloseStack();
   const status = new ResourceStatusTracker();
   const log = new DiagnosticLog(logger);
-  const proven = new WeakSet<Node>();
+  const proven = new WeakMap<Node, string>();
 
   const registration = new AutoRegistration({
     clock,
@@ -64,10 +70,16 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     groups: () => pipeline.published.snapshot.workloadGroups,
     graceMs: options.disconnectGraceMs,
     onEvent: (event) => metrics.registration(event),
+    ...(options.registeredWorkloads && { store: options.registeredWorkloads }),
   });
   const generator: ConfigGenerator = new ConfigGenerator({
     published: () => pipeline.published,
-    maySeeSecrets: (node) => !options.hasIdentity || proven.has(node),
+    credentialsOf(node, all) {
+      if (!options.hasIdentity) return all;
+      const identity = proven.get(node);
+      if (identity === undefined) return undefined;
+      return options.credentialsOfIdentity ? options.credentialsOfIdentity(identity, all) : all;
+    },
   });
   const metrics = createControlPlaneMetrics({
     clock,
@@ -96,13 +108,16 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     ...metrics.xds,
     onConnect(connected) {
       logger.info({ node: connected.node.id, peer: connected.address, identity: connected.identity }, 'proxy connected');
-      if (connected.identity !== undefined) proven.add(connected.node);
+      if (connected.identity !== undefined) proven.set(connected.node, connected.identity);
       registration.connected(requestOf(connected));
     },
     onDisconnect(connected, end) {
       logger.info({ node: connected.node.id, isGraceful: end.isGraceful }, 'proxy disconnected');
       generator.forget(connected.node);
       registration.disconnected(requestOf(connected), end);
+    },
+    onHealth(connected, health) {
+      registration.reported(requestOf(connected), health);
     },
     onNack(connected, nacked) {
       metrics.xds.onNack?.(connected, nacked);
@@ -166,13 +181,15 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     publication: pipeline.publication,
     resources,
     diagnostics,
+    pushSecrets: () => server.push({ revision: pipeline.published.revision, typeUrls: new Set([TYPE_URL.secret]) }),
     listenXds: (at) => server.listen(at),
     async listenDebug(at) {
       return stack.use(await listenDebug(debug, at)).port;
     },
     start({ reachable = Promise.resolve() } = {}) {
       pipeline.start();
-      const hasGroups = pipeline.published.snapshot.workloadGroups.size > 0;
+      // Workloads that are kept elsewhere are known before their agents come back.
+      const hasGroups = pipeline.published.snapshot.workloadGroups.size > 0 && !options.registeredWorkloads;
       if (hasGroups && options.registrationSettleMs > 0) settle(server, { clock, delayMs: options.registrationSettleMs, reachable });
     },
     close: () => stack.close(),

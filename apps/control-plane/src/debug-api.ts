@@ -1,9 +1,10 @@
 import { type Diagnostic, joinHostPort, listenError, type Running } from '@mizzen/core';
-import type { MetricRegistry } from '@mizzen/telemetry';
+import { type MetricRegistry, PROMETHEUS_TYPE } from '@mizzen/telemetry';
 import type { ConnectionStatus, XdsServer } from '@mizzen/xds-server';
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import type { ConfigGenerator } from './config-generator.ts';
 import { configDump, endpoints, registry, sidecarScope, streams, syncStatus } from './debug-views.ts';
+import { APPLIED_PATH, appliedReportOf } from './kubernetes/replica-reports.ts';
 import type { Published } from './pipeline.ts';
 import type { ConfiguredResource } from './resource-status.ts';
 
@@ -32,7 +33,7 @@ export function createDebugServer(inputs: DebugInputs): FastifyInstance {
     app.get(path, (request, reply) => answer(request.query as Readonly<Record<string, string | undefined>>, reply));
   }
   app.get('/debug', () => pages.map(({ path, shows }) => ({ path, shows })));
-  app.get('/metrics', (_, reply) => reply.type('text/plain; version=0.0.4; charset=utf-8').send(inputs.metrics.renderPrometheus()));
+  app.get('/metrics', (_, reply) => reply.type(PROMETHEUS_TYPE).send(inputs.metrics.renderPrometheus()));
   app.get('/version', () => ({ version: inputs.version }));
   app.get('/ready', (_, reply) => {
     const reason = inputs.notReady();
@@ -58,6 +59,11 @@ function debugPages(inputs: DebugInputs): Page[] {
     { path: '/debug/syncz', shows: 'how every proxy stands, by type', answer: () => syncStatus(server.status()) },
     { path: '/debug/adsz', shows: 'the streams and what each watches', answer: () => streams(server.status()) },
     { path: '/debug/configz', shows: 'every resource with its status', answer: () => inputs.resources() },
+    {
+      path: APPLIED_PATH,
+      shows: 'how many proxies of this control plane have each resource',
+      answer: () => appliedReportOf(inputs.resources(), server.status().length),
+    },
     { path: '/debug/registryz', shows: 'the services', answer: () => registry(published().snapshot) },
     { path: '/debug/endpointz', shows: 'the endpoints of every service', answer: () => endpoints(published().snapshot) },
     { path: '/debug/mesh', shows: 'the configuration of the mesh, defaults filled in', answer: () => published().snapshot.mesh },

@@ -1,8 +1,10 @@
+import { hostname } from 'node:os';
 import { type App, CloseStack, type Logger, type Running, systemClock } from '@mizzen/core';
 import { muteGrpcLog } from '@mizzen/xds-server';
 import manifest from '../package.json' with { type: 'json' };
 import { type ControlPlane, createControlPlane } from './control-plane.ts';
 import { type ControlPlaneIdentity, startIdentity } from './identity.ts';
+import { createClusterSide } from './kubernetes/cluster.ts';
 import { type ControlPlaneSettings, controlPlaneSettings } from './settings.ts';
 import { startSources } from './sources.ts';
 
@@ -24,17 +26,31 @@ export interface RunningControlPlane extends Running {
   readonly identity?: ControlPlaneIdentity['tls'];
 }
 
-/** Sources → control plane → identity → ports. */
+/** Sources → identity → control plane → controllers on Kubernetes → ports. */
 export async function startControlPlane(settings: ControlPlaneSettings, logger: Logger): Promise<RunningControlPlane> {
   const clock = systemClock;
   const stack = new CloseStack();
   try {
-    const { sources } = stack.use(await startSources(settings, { clock, logger }));
+    const { sources, kubernetes } = stack.use(await startSources(settings, { clock, logger }));
     const { trustDomain, rootNamespace } = sources.mesh.value.mesh;
     const identity =
       settings.caAddress === undefined ? undefined : stack.use(startIdentity(settings, { trustDomain, rootNamespace, clock, logger }));
+    const cluster =
+      kubernetes &&
+      createClusterSide({
+        client: kubernetes.client,
+        ingressStatuses: kubernetes.ingressStatuses,
+        namespace: rootNamespace ?? settings.podNamespace,
+        podName: settings.podName ?? hostname(),
+        debugPort: settings.debugPort,
+        disconnectGraceMs: settings.disconnectGrace,
+        clock,
+        random: Math.random,
+        logger,
+      });
     const controlPlane = stack.use(
       createControlPlane({
+        ...cluster?.options,
         sources,
         clock,
         logger,
@@ -49,11 +65,14 @@ export async function startControlPlane(settings: ControlPlaneSettings, logger: 
       }),
     );
     controlPlane.start(identity && { reachable: identity.tls.until((tls) => tls !== undefined) });
-    const debug = await controlPlane.listenDebug({ host: settings.debugHost, port: settings.debugPort });
+    if (cluster) stack.use(cluster.start(controlPlane));
+    // A pod is reached from outside of it, by whoever the network lets through; on a host only its own processes are meant.
+    const host = settings.kubernetes ? '0.0.0.0' : '127.0.0.1';
+    const debug = await controlPlane.listenDebug({ host: settings.debugHost ?? host, port: settings.debugPort });
     const xds = await controlPlane.listenXds({ host: settings.xdsHost, port: settings.xdsPort });
     const xdsMtls =
       identity &&
-      (await controlPlane.listenXds({ host: settings.xdsMtlsHost, port: settings.xdsMtlsPort, credentials: identity.credentials }));
+      (await controlPlane.listenXds({ host: settings.xdsMtlsHost ?? host, port: settings.xdsMtlsPort, credentials: identity.credentials }));
     return {
       controlPlane,
       ...(identity && { identity: identity.tls }),
@@ -68,7 +87,7 @@ export async function startControlPlane(settings: ControlPlaneSettings, logger: 
 
 export const controlPlaneApp: App<typeof controlPlaneSettings> = {
   name: 'control-plane',
-  summary: 'Reads Istio configuration from a directory and serves it to proxies by xDS.',
+  summary: 'Reads Istio configuration from a directory or a Kubernetes cluster and serves it to proxies by xDS.',
   schema: controlPlaneSettings,
   async start({ settings, logger }) {
     // grpc-js prints text to standard error, where only JSON lines belong; every error that it prints is also thrown.

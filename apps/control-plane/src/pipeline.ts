@@ -1,6 +1,7 @@
 import { type Clock, type Diagnostic, Watchable } from '@mizzen/core';
 import type { MeshConfig, Resource } from '@mizzen/mesh-api';
 import { buildMeshSnapshot, type MeshSnapshot, withWorkloads, workloadFromEntry } from '@mizzen/model';
+import type { Registry } from '@mizzen/sources';
 import { diagnoseSnapshot } from '@mizzen/translate';
 import { TYPE_URL } from '@mizzen/xds-api';
 import { Debouncer, type PushChange } from '@mizzen/xds-server';
@@ -12,8 +13,8 @@ export type Watched<T> = Pick<Watchable<T>, 'value' | 'watch'>;
 /**
  * A configuration change, from the source to the proxies. Stage by stage; nothing calls backwards:
  *
- *  1. source     files change                        libs/sources            → resources, diagnostics
- *  2. validate   parse, schema, semantics            libs/sources, mesh-api    (a bad document keeps its last good version in force)
+ *  1. source     files or objects change             libs/sources            → resources, services, workloads, diagnostics
+ *  2. validate   parse, schema, semantics            libs/sources, mesh-api    (what is bad keeps its last good version in force)
  *  3. debounce   100 ms quiet, 10 s at most          xds-server/debounce.ts  → one burst
  *  4. snapshot   immutable, indexed, diagnosed       libs/model, translate   → MeshSnapshot         `#snapshotOf` below
  *  5. view       what one proxy may see              libs/model              → ProxyView            config-generator.ts
@@ -31,6 +32,10 @@ export interface PipelineSources {
   readonly credentials: Watched<CredentialInput>;
   /** Workloads whose agents are connected, as WorkloadEntries; unchanged ones are the same objects. */
   readonly registered: Watched<readonly Resource<'WorkloadEntry'>[]>;
+  /** DNS domain of the mesh's own hosts. Default `cluster.local`. */
+  readonly domain?: string;
+  /** Catalogues beside the configuration: a Kubernetes cluster. Unchanged services and workloads are the same objects. */
+  readonly registries?: readonly Pick<Registry, 'services' | 'workloads'>[];
 }
 
 export interface ConfigInput {
@@ -61,7 +66,10 @@ export interface Published {
 }
 
 /** Why a push happens. Source: istio pilot/pkg/model TriggerReason (1.32), which these become in pilot_push_triggers. */
-export type PushReason = 'config' | 'global' | 'endpoint' | 'secret';
+export type PushReason = 'config' | 'global' | 'service' | 'endpoint' | 'secret';
+
+/** Reasons for which the whole snapshot is built anew. */
+const FULL: readonly PushReason[] = ['config', 'global', 'service'];
 
 /** How far publishing is; `isPending`: a change of an input waits to be in the next revision. */
 export interface Publication {
@@ -113,7 +121,7 @@ export class Pipeline {
   }
 
   start(): void {
-    const { config, mesh, credentials, registered } = this.#options.sources;
+    const { config, mesh, credentials, registered, registries = [] } = this.#options.sources;
     const changed = (reason: PushReason) => (): void => {
       this.#options.events?.onChange?.(reason);
       this.#debouncer.add(reason);
@@ -124,6 +132,8 @@ export class Pipeline {
       mesh.watch(changed('global')),
       credentials.watch(changed('secret')),
       registered.watch(changed('endpoint')),
+      ...registries.map(({ services }) => services.watch(changed('service'))),
+      ...registries.map(({ workloads }) => workloads.watch(changed('endpoint'))),
     ];
     // What changed between the making and now.
     this.#debouncer.add('global');
@@ -185,10 +195,18 @@ export class Pipeline {
     reasons: ReadonlySet<PushReason>,
     previous: MeshSnapshot | undefined,
   ): { snapshot: MeshSnapshot; typeUrls: ReadonlySet<string> | 'all' } {
-    const { config, mesh, registered } = this.#options.sources;
-    const workloads = registered.value.map(workloadFromEntry);
-    if (!previous || reasons.has('config') || reasons.has('global')) {
-      const snapshot = buildMeshSnapshot({ mesh: mesh.value.mesh, resources: config.value.resources, workloads }, previous);
+    const { config, mesh, registered, registries = [], domain } = this.#options.sources;
+    const workloads = [...registered.value.map(workloadFromEntry), ...registries.flatMap((registry) => registry.workloads.value)];
+    if (!previous || FULL.some((reason) => reasons.has(reason))) {
+      const services = registries.flatMap((registry) => registry.services.value);
+      const inputs = {
+        mesh: mesh.value.mesh,
+        resources: config.value.resources,
+        services,
+        workloads,
+        ...(domain !== undefined && { domain }),
+      };
+      const snapshot = buildMeshSnapshot(inputs, previous);
       return { snapshot, typeUrls: 'all' };
     }
     const typeUrls = new Set<string>();
@@ -198,6 +216,8 @@ export class Pipeline {
     typeUrls.add(TYPE_URL.endpoint);
     // The service accounts that clients expect of a service stand in its cluster.
     if (change.clusterHosts.size > 0) typeUrls.add(TYPE_URL.cluster);
+    // The addresses of headless endpoints stand in listeners and in the name table.
+    if (change.headlessHosts.size > 0) for (const typeUrl of [TYPE_URL.listener, TYPE_URL.nameTable]) typeUrls.add(typeUrl);
     return { snapshot: change.snapshot, typeUrls };
   }
 }

@@ -57,9 +57,9 @@ function destinationRules(clusterName: string, { outboundScope }: ProxyView): re
   return (host === undefined ? undefined : outboundScope.destinationRule(host))?.sources ?? [];
 }
 
-function gateways(listenerName: string, { outboundScope, node }: ProxyView): readonly Resource[] {
+function gateways(listenerName: string, { outboundScope, node, gatewayPorts }: ProxyView): readonly Resource[] {
   if (node.type !== 'router') return [];
-  const servers = boundServers(outboundScope, node.portMap).filter((server) => gatewayListenerName(server) === listenerName);
+  const servers = boundServers(outboundScope, gatewayPorts).filter((server) => gatewayListenerName(server) === listenerName);
   return [...new Set(servers.map(({ gateway }) => gateway.resource))];
 }
 

@@ -14,9 +14,14 @@ export interface ResourceStatus {
 export interface ConfiguredResource {
   readonly apiVersion?: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly generation?: number };
   readonly spec?: unknown;
   readonly status: ResourceStatus;
+}
+
+/** Of an object of the Kubernetes API, counted by it; 1 where there is none. */
+export function generationOf({ metadata }: ConfiguredResource): number {
+  return metadata.generation ?? 1;
 }
 
 /** Knows since which revision each resource is as it is, and so which proxies have it. */
