@@ -1,8 +1,8 @@
 import { MizzenError } from '@mizzen/core';
-import { createResourceStore } from '@mizzen/sources';
 import type { Command } from 'commander';
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
 import { formatOutput } from '../output/format.ts';
-import { type CommandContext, type GlobalOptions, homeOf } from './context.ts';
+import type { CommandContext, GlobalOptions } from './context.ts';
 import { readResources } from './read-resources.ts';
 import { kubectlName } from './resource-names.ts';
 
@@ -17,8 +17,7 @@ Examples:
 `;
 
 export function addApplyCommand(program: Command, context: CommandContext): void {
-  program
-    .command('apply')
+  addMeshOptions(program.command('apply'))
     .requiredOption('-f, --filename <file>', 'YAML or JSON file, directory of such files, or - for standard input; repeatable', collect)
     .description('write resources into the configuration; the mesh follows at once')
     .addHelpText('after', HELP)
@@ -26,8 +25,7 @@ export function addApplyCommand(program: Command, context: CommandContext): void
       const options = command.optsWithGlobals<GlobalOptions & { filename: string[] }>();
       const resources = await readResources(options.filename, { namespace: options.namespace, context });
       if (resources.length === 0) throw nothingToApply(options.filename);
-      const store = createResourceStore({ directory: homeOf(options).config });
-      const results = await store.apply(resources);
+      const results = await withMesh(command, context, (mesh) => mesh.resources.apply(resources));
       const answer = results.map(({ ref, result }) => ({ ...ref, result }));
       context.print(formatOutput(options.output, answer, () => answer.map((entry) => `${kubectlName(entry)} ${entry.result}\n`).join('')));
     });

@@ -1,6 +1,6 @@
 import { type Diagnostic, formatResourceRef, type ResourceRef } from '@mizzen/core';
 import type { Resource } from '@mizzen/mesh-api';
-import { fetchJson } from './debug-api.ts';
+import type { MeshAccess } from '../access/mesh-access.ts';
 
 /** What the control plane says of one resource. */
 export interface ResourceStatus {
@@ -20,14 +20,27 @@ export interface ConfiguredResource {
   readonly status: ResourceStatus;
 }
 
-/** The control plane's resources by `formatResourceRef`; undefined where it does not answer. */
-export async function fetchConfiguration(address: string | undefined): Promise<ReadonlyMap<string, ConfiguredResource> | undefined> {
-  if (address === undefined) return undefined;
-  const answer = await fetchJson(`http://${address}/debug/configz`).catch(() => undefined);
-  if (!Array.isArray(answer)) return undefined;
-  return new Map((answer as ConfiguredResource[]).map((resource) => [formatResourceRef(refOfConfigured(resource)), resource]));
+/**
+ * The control plane's resources by `formatResourceRef`; undefined where it does not answer. Of several control planes each tells of the proxies
+ * that are connected to it.
+ */
+export async function fetchConfiguration(mesh: MeshAccess): Promise<ReadonlyMap<string, ConfiguredResource> | undefined> {
+  const answers = await mesh.debug('/debug/configz').catch(() => []);
+  const lists = answers.filter((answer) => Array.isArray(answer)) as ConfiguredResource[][];
+  if (lists.length === 0) return undefined;
+  const merged = new Map<string, ConfiguredResource>();
+  for (const resource of lists.flat()) {
+    const key = formatResourceRef(refOfConfigured(resource));
+    const other = merged.get(key);
+    merged.set(key, other ? { ...other, status: sum(other.status, resource.status) } : resource);
+  }
+  return merged;
 }
 
-function refOfConfigured({ kind, metadata }: ConfiguredResource): ResourceRef {
+function sum(a: ResourceStatus, b: ResourceStatus): ResourceStatus {
+  return { ...a, accepted: a.accepted && b.accepted, appliedTo: a.appliedTo + b.appliedTo, ofProxies: a.ofProxies + b.ofProxies };
+}
+
+export function refOfConfigured({ kind, metadata }: ConfiguredResource): ResourceRef {
   return { kind, namespace: metadata.namespace, name: metadata.name };
 }

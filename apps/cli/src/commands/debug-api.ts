@@ -1,6 +1,4 @@
 import { errorMessage, MizzenError } from '@mizzen/core';
-import type { Home } from '../home.ts';
-import { stateOf } from './context.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -30,14 +28,4 @@ export async function fetchJson(url: string): Promise<unknown> {
 
 function codeOf(thrown: unknown): string | undefined {
   return (thrown as NodeJS.ErrnoException).code;
-}
-
-/** The control plane's debug address: as given, else that of the mesh in the home. Throws MIZZEN_NOT_RUNNING where there is none. */
-export function debugAddress(home: Home, given: string | undefined): string {
-  const address = given ?? stateOf(home)?.addresses.debug;
-  if (address) return address;
-  throw new MizzenError(
-    'MIZZEN_NOT_RUNNING',
-    `no mesh runs in ${home.root}; \`mizzen up\` starts it, --home or --debug-address name another`,
-  );
 }

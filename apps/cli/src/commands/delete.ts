@@ -1,10 +1,11 @@
 import { EXIT, MizzenError, type ResourceRef } from '@mizzen/core';
 import { refOf } from '@mizzen/mesh-api';
-import { createResourceStore } from '@mizzen/sources';
+import type { ResourceStore } from '@mizzen/sources';
 import type { Command } from 'commander';
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
 import { formatOutput } from '../output/format.ts';
 import { collect } from './apply.ts';
-import { type CommandContext, type GlobalOptions, homeOf } from './context.ts';
+import type { CommandContext, GlobalOptions } from './context.ts';
 import { ExitWith } from './exit-with.ts';
 import { readResources } from './read-resources.ts';
 import { kubectlName, parseTargets } from './resource-names.ts';
@@ -24,8 +25,7 @@ Examples:
 `;
 
 export function addDeleteCommand(program: Command, context: CommandContext): void {
-  program
-    .command('delete')
+  addMeshOptions(program.command('delete'))
     .argument('[target...]', 'KIND NAME…, or KIND/NAME…')
     .option('-f, --filename <file>', 'delete what these files name; - for standard input; repeatable', collect, [])
     .option('--all', 'every resource of the kind in the namespace')
@@ -33,13 +33,21 @@ export function addDeleteCommand(program: Command, context: CommandContext): voi
     .description('remove resources from the configuration; the mesh follows at once')
     .addHelpText('after', HELP)
     .action(async (words: string[], _: unknown, command: Command) =>
-      deleteResources(words, command.optsWithGlobals<GlobalOptions & DeleteOptions>(), context),
+      withMesh(command, context, ({ resources }) =>
+        deleteResources(words, { options: command.optsWithGlobals<GlobalOptions & DeleteOptions>(), context, store: resources }),
+      ),
     );
 }
 
-async function deleteResources(words: readonly string[], options: GlobalOptions & DeleteOptions, context: CommandContext): Promise<void> {
-  const store = createResourceStore({ directory: homeOf(options).config });
-  const refs = await refsToDelete(words, options, context);
+interface Deletion {
+  readonly options: GlobalOptions & DeleteOptions;
+  readonly context: CommandContext;
+  readonly store: ResourceStore;
+}
+
+async function deleteResources(words: readonly string[], deletion: Deletion): Promise<void> {
+  const { options, context, store } = deletion;
+  const refs = await refsToDelete(words, deletion);
   const deleted: ResourceRef[] = [];
   for (const ref of refs) {
     if (await store.delete(ref)) deleted.push(ref);
@@ -50,11 +58,7 @@ async function deleteResources(words: readonly string[], options: GlobalOptions 
   if (deleted.length < refs.length && !options.ignoreNotFound) throw new ExitWith(EXIT.failure);
 }
 
-async function refsToDelete(
-  words: readonly string[],
-  options: GlobalOptions & DeleteOptions,
-  context: CommandContext,
-): Promise<ResourceRef[]> {
+async function refsToDelete(words: readonly string[], { options, context, store }: Deletion): Promise<ResourceRef[]> {
   if (options.filename.length > 0) {
     return (await readResources(options.filename, { namespace: options.namespace, context })).map(refOf);
   }
@@ -63,7 +67,6 @@ async function refsToDelete(
   const { kinds, refs } = parseTargets(words);
   if (refs.length > 0) return refs.map((ref) => ({ ...ref, namespace }));
   if (!options.all) throw new MizzenError('MIZZEN_SETTINGS', 'say which: a name, or --all');
-  const store = createResourceStore({ directory: homeOf(options).config });
   const lists = await Promise.all(kinds.map((kind) => store.list(kind, namespace)));
   return lists.flat().map(refOf);
 }

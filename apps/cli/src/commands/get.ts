@@ -1,20 +1,18 @@
 import { formatDiagnostic, formatResourceRef, MizzenError } from '@mizzen/core';
 import { KINDS, type Kind, type Resource, refOf } from '@mizzen/mesh-api';
-import { createResourceStore } from '@mizzen/sources';
 import type { Command } from 'commander';
-import { documentErrors } from '../local/configuration-report.ts';
+import type { MeshAccess } from '../access/mesh-access.ts';
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
 import { colors } from '../output/colors.ts';
 import { formatAge, formatOutput } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
 import { type ConfiguredResource, fetchConfiguration, type ResourceStatus } from './configz.ts';
-import { type CommandContext, type GlobalOptions, homeOf, stateOf } from './context.ts';
+import type { CommandContext, GlobalOptions } from './context.ts';
 import { kindColumns } from './kind-columns.ts';
-import { debugAddressOption } from './proxy-status.ts';
 import { parseTargets } from './resource-names.ts';
 
 interface GetOptions {
   readonly allNamespaces?: boolean;
-  readonly debugAddress?: string;
 }
 
 /** A resource as it is shown: as written, with what the control plane says of it where one runs. */
@@ -31,22 +29,24 @@ Examples:
 `;
 
 export function addGetCommand(program: Command, context: CommandContext): void {
-  program
-    .command('get')
+  addMeshOptions(program.command('get'))
     .argument('<target...>', 'KIND, KIND NAME…, or KIND/NAME…; several kinds with commas; all for every kind')
     .option('-A, --all-namespaces', 'of every namespace')
-    .addOption(debugAddressOption())
     .description('show resources of the configuration, and whether the mesh runs with them')
     .addHelpText('after', HELP)
     .action(async (words: string[], _: unknown, command: Command) =>
-      get(words, command.optsWithGlobals<GlobalOptions & GetOptions>(), context),
+      withMesh(command, context, (mesh) => get(words, { options: command.optsWithGlobals<GlobalOptions & GetOptions>(), context, mesh })),
     );
 }
 
-async function get(words: readonly string[], options: GlobalOptions & GetOptions, context: CommandContext): Promise<void> {
+async function get(
+  words: readonly string[],
+  asked: { readonly options: GlobalOptions & GetOptions; readonly context: CommandContext; readonly mesh: MeshAccess },
+): Promise<void> {
+  const { options, context, mesh } = asked;
   const { kinds, refs } = parseTargets(words);
   const namespace = options.allNamespaces ? undefined : (options.namespace ?? 'default');
-  const all = await readShown(options);
+  const all = await readShown(mesh);
   const wantedKinds = kinds.length > 0 && refs.length === 0 ? kinds : [];
   const isWanted = ({ kind, metadata }: ShownResource): boolean => {
     if (namespace !== undefined && metadata.namespace !== namespace) return false;
@@ -67,14 +67,12 @@ async function get(words: readonly string[], options: GlobalOptions & GetOptions
   if (shown.length === 0) context.message(`nothing found${namespace === undefined ? '' : ` in namespace ${namespace}`}`);
   if (options.output !== 'table') return;
   for (const line of diagnosticLines(shown)) context.message(line);
-  for (const diagnostic of documentErrors(homeOf(options).config)) context.message(formatDiagnostic(diagnostic));
+  for (const diagnostic of mesh.documentErrors()) context.message(formatDiagnostic(diagnostic));
 }
 
 /** What is written, what the control plane says of it, and what only the control plane knows: workloads that registered themselves. */
-async function readShown(options: GlobalOptions & GetOptions): Promise<ShownResource[]> {
-  const home = homeOf(options);
-  const written = await createResourceStore({ directory: home.config }).list();
-  const configured = await fetchConfiguration(options.debugAddress ?? stateOf(home)?.addresses.debug);
+async function readShown(mesh: MeshAccess): Promise<ShownResource[]> {
+  const [written, configured] = await Promise.all([mesh.resources.list(), fetchConfiguration(mesh)]);
   const shown = new Map<string, ShownResource>();
   for (const resource of written) {
     const key = formatResourceRef(refOf(resource));

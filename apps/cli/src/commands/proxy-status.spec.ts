@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { matchesProxy, proxyStatusTable, type SyncStatus } from './proxy-status.ts';
+import { proxyStatusTable } from './proxy-status.ts';
+import { matchesProxy, type SyncStatus } from './sync-status.ts';
 
 const NOW = Date.parse('2026-01-01T00:01:00Z');
 

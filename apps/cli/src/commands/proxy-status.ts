@@ -1,32 +1,10 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
 import { colors } from '../output/colors.ts';
 import { formatAge, formatOutput } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
-import { type CommandContext, type GlobalOptions, homeOf } from './context.ts';
-import { debugAddress, fetchJson } from './debug-api.ts';
-
-/** One entry of the control plane's /debug/syncz. */
-export interface SyncStatus {
-  readonly proxy: string;
-  readonly cluster_id?: string;
-  readonly istio_version?: string;
-  readonly instance?: string;
-  readonly namespace?: string;
-  readonly user_agent?: string;
-  readonly admin_address?: string;
-  readonly status_port?: string;
-  readonly ports?: Readonly<Record<string, unknown>>;
-  readonly connected_at?: string;
-  readonly types: Readonly<Record<string, TypeStatus>>;
-}
-
-interface TypeStatus {
-  readonly status: string;
-  readonly sentAt?: string | number;
-  readonly ackedAt?: string | number;
-  readonly version?: string;
-  readonly reason?: string;
-}
+import type { CommandContext, GlobalOptions } from './context.ts';
+import { fetchSyncStatus, matchesProxy, proxyName, type SyncStatus, type TypeStatus } from './sync-status.ts';
 
 /** Columns in the order in which istioctl shows them. */
 const TYPES = ['CDS', 'LDS', 'EDS', 'RDS'];
@@ -41,40 +19,18 @@ Examples:
   mizzen ps -o json
 `;
 
-export function debugAddressOption(): Option {
-  return new Option('--debug-address <host:port>', "the control plane's debug address (default: that of the mesh in the home)").env(
-    'MIZZEN_DEBUG_ADDRESS',
-  );
-}
-
 export function addProxyStatusCommand(program: Command, context: CommandContext): void {
-  program
-    .command('proxy-status')
+  addMeshOptions(program.command('proxy-status'))
     .alias('ps')
     .argument('[proxy]', 'only proxies whose name begins so')
     .description('list the proxies, whether each has the configuration that it should have, and their ports')
-    .addOption(debugAddressOption())
     .addHelpText('after', HELP)
     .action(async (prefix: string | undefined, _: unknown, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions & { debugAddress?: string }>();
-      const all = await fetchSyncStatus(debugAddress(homeOf(options), options.debugAddress));
+      const options = command.optsWithGlobals<GlobalOptions>();
+      const all = await withMesh(command, context, fetchSyncStatus);
       const matching = all.filter((entry) => prefix === undefined || matchesProxy(entry, prefix));
       context.print(formatOutput(options.output, matching, () => proxyStatusTable(matching, context.clock.now())));
     });
-}
-
-export async function fetchSyncStatus(address: string): Promise<SyncStatus[]> {
-  const answer = (await fetchJson(`http://${address}/debug/syncz`)) as SyncStatus[];
-  return [...answer].sort((a, b) => proxyName(a).localeCompare(proxyName(b)));
-}
-
-/** `<instance>.<namespace>`, the third part of a node id. */
-export function proxyName({ proxy }: Pick<SyncStatus, 'proxy'>): string {
-  return proxy.split('~')[2] ?? proxy;
-}
-
-export function matchesProxy(entry: Pick<SyncStatus, 'proxy'>, prefix: string): boolean {
-  return entry.proxy === prefix || proxyName(entry).startsWith(prefix);
 }
 
 /** The table, and below it the reason of every refusal. */

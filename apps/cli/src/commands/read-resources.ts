@@ -5,7 +5,8 @@ import { parseResource, parseYaml, type Resource, type YamlDocument } from '@miz
 import type { CommandContext } from './context.ts';
 import { ExitWith } from './exit-with.ts';
 
-interface Source {
+/** One text, and what messages call it. */
+export interface Source {
   readonly name: string;
   readonly text: string;
 }
@@ -35,7 +36,8 @@ export async function readResources(
   return resources;
 }
 
-async function readSources(names: readonly string[], context: CommandContext): Promise<Source[]> {
+/** The texts of files, of directories (their YAML and JSON files, not their subdirectories) and of `-`, standard input. */
+export async function readSources(names: readonly string[], context: CommandContext): Promise<Source[]> {
   const sources: Source[] = [];
   for (const name of names) {
     if (name === '-') sources.push({ name: 'standard input', text: await context.readStdin() });
@@ -52,7 +54,8 @@ function filesOf(name: string): string[] {
   return files.sort().map((file) => join(name, file));
 }
 
-function readText(file: string): string {
+/** A file that the command line names. Throws MIZZEN_RESOURCE. */
+export function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (thrown) {

@@ -1,20 +1,18 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Command } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
 import { formatOutput } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
-import { type CommandContext, type GlobalOptions, homeOf, stateOf } from './context.ts';
-import { fetchJson } from './debug-api.ts';
+import type { CommandContext, GlobalOptions } from './context.ts';
 
 /** `version`: of this command, and of the control plane where one runs. */
 export function addVersionCommand(program: Command, context: CommandContext): void {
-  program
-    .command('version')
+  addMeshOptions(program.command('version'))
     .description('print the version of this command, of Node and of the running control plane')
     .action(async (_: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const controlPlane = await controlPlaneVersion(options);
-      const versions = { client: clientVersion(context.workspace), node: process.version, controlPlane };
+      const controlPlane = await controlPlaneVersion(command, context);
+      const versions = { client: manifest.version, node: process.version, controlPlane };
       const rows = [
         ['client', versions.client],
         ['node', versions.node],
@@ -24,13 +22,9 @@ export function addVersionCommand(program: Command, context: CommandContext): vo
     });
 }
 
-function clientVersion(workspace: string): string {
-  return (JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as { version: string }).version;
-}
-
-async function controlPlaneVersion(options: GlobalOptions): Promise<string | null> {
-  const address = stateOf(homeOf(options))?.addresses.debug;
-  if (!address) return null;
-  const answer = await fetchJson(`http://${address}/version`).catch(() => undefined);
-  return (answer as { version?: string } | undefined)?.version ?? null;
+/** Null where none answers, whatever the reason: the command itself has a version all the same. */
+async function controlPlaneVersion(command: Command, context: CommandContext): Promise<string | null> {
+  const answers = await withMesh(command, context, (mesh) => mesh.debug('/version')).catch(() => []);
+  const versions = (answers as { version?: string }[]).flatMap(({ version }) => version ?? []);
+  return versions.length === 0 ? null : [...new Set(versions)].sort().join(', ');
 }

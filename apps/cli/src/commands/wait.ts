@@ -1,18 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { type Diagnostic, formatDiagnostic, formatResourceRef, MizzenError, parseDurationMs } from '@mizzen/core';
-import { refOf } from '@mizzen/mesh-api';
-import { createResourceStore } from '@mizzen/sources';
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { documentErrors } from '../local/configuration-report.ts';
-import { type ConfiguredResource, fetchConfiguration } from './configz.ts';
-import { type CommandContext, type GlobalOptions, homeOf } from './context.ts';
-import { debugAddress, fetchJson } from './debug-api.ts';
-import { debugAddressOption } from './proxy-status.ts';
+import { type Diagnostic, formatDiagnostic, formatResourceRef, MizzenError } from '@mizzen/core';
+import { type Resource, refOf } from '@mizzen/mesh-api';
+import { type Command, Option } from 'commander';
+import type { MeshAccess } from '../access/mesh-access.ts';
+import { addMeshOptions, withMesh } from '../access/open-mesh.ts';
+import { type ConfiguredResource, fetchConfiguration, refOfConfigured } from './configz.ts';
+import type { CommandContext } from './context.ts';
+import { parseDuration } from './options.ts';
 
 interface WaitOptions {
   readonly timeout: number;
-  readonly debugAddress?: string;
 }
 
 const HELP = `
@@ -27,35 +25,34 @@ Examples:
 const POLL_MS = 30;
 
 export function addWaitCommand(program: Command, context: CommandContext): void {
-  program
-    .command('wait')
+  addMeshOptions(program.command('wait'))
     .description('wait until the configuration as it is now is live in every proxy')
     .addOption(
-      new Option('--timeout <duration>', 'give up after this long, with exit code 1').argParser(parseTimeout).default(30_000, '30s'),
+      new Option('--timeout <duration>', 'give up after this long, with exit code 1').argParser(parseDuration).default(30_000, '30s'),
     )
-    .addOption(debugAddressOption())
     .addHelpText('after', HELP)
-    .action(async (_: unknown, command: Command) => wait(command.optsWithGlobals<GlobalOptions & WaitOptions>(), context));
+    .action(async (_: unknown, command: Command) =>
+      withMesh(command, context, (mesh) => wait(mesh, command.optsWithGlobals<WaitOptions>().timeout, context)),
+    );
 }
 
-async function wait(options: GlobalOptions & WaitOptions, context: CommandContext): Promise<void> {
-  const home = homeOf(options);
-  const address = debugAddress(home, options.debugAddress);
-  const store = createResourceStore({ directory: home.config });
-  const endMs = context.clock.monotonic() + options.timeout;
+async function wait(mesh: MeshAccess, timeoutMs: number, context: CommandContext): Promise<void> {
+  const endMs = context.clock.monotonic() + timeoutMs;
+  // Where nothing runs there is nothing to wait for.
+  await mesh.debug('/debug/push_status');
   for (;;) {
-    const missing = await whatIsMissing(address, await store.list());
-    if (missing === undefined) return reportLive(await mistakesIn(home.config, address), context);
+    const missing = await whatIsMissing(mesh);
+    if (missing === undefined) return reportLive(await mistakesIn(mesh), context);
     if (context.clock.monotonic() > endMs) throw new MizzenError('MIZZEN_XDS', `not live everywhere yet: ${missing}`);
     await sleep(POLL_MS);
   }
 }
 
 /** What is written and cannot be live: proxies run with everything else, and with what they had before. */
-async function mistakesIn(directory: string, address: string): Promise<readonly Diagnostic[]> {
-  const configured = [...((await fetchConfiguration(address)) ?? new Map<string, ConfiguredResource>()).values()];
+async function mistakesIn(mesh: MeshAccess): Promise<readonly Diagnostic[]> {
+  const configured = [...((await fetchConfiguration(mesh)) ?? new Map<string, ConfiguredResource>()).values()];
   const ofResources = configured.flatMap(({ status }) => status.diagnostics).filter(({ severity }) => severity === 'error');
-  return [...documentErrors(directory), ...ofResources];
+  return [...mesh.documentErrors(), ...ofResources];
 }
 
 function reportLive(mistakes: readonly Diagnostic[], context: CommandContext): void {
@@ -63,37 +60,44 @@ function reportLive(mistakes: readonly Diagnostic[], context: CommandContext): v
   context.message(mistakes.length === 0 ? 'live in every proxy' : 'live in every proxy, except for what is wrong above');
 }
 
-/** The first reason why what is written is not live everywhere, or undefined. */
-async function whatIsMissing(address: string, written: readonly Parameters<typeof refOf>[0][]): Promise<string | undefined> {
-  const configured = await fetchConfiguration(address);
-  if (configured === undefined) return `the control plane at ${address} does not answer`;
-  const wanted = new Map(written.map((resource) => [formatResourceRef(refOf(resource)), resource]));
-  for (const [key, resource] of wanted) {
+/** The first reason why what is written is not live everywhere, or undefined. Every control plane has to have read it. */
+async function whatIsMissing(mesh: MeshAccess): Promise<string | undefined> {
+  const written = new Map((await mesh.resources.list()).map((resource) => [formatResourceRef(refOf(resource)), resource]));
+  for (const answer of (await mesh.debug('/debug/configz')) as ConfiguredResource[][]) {
+    const missing = notReadYet(new Map(answer.map((resource) => [formatResourceRef(refOfConfigured(resource)), resource])), written);
+    if (missing !== undefined) return missing;
+  }
+  return whoIsBehind((await mesh.debug('/debug/push_status')) as PushStatus[]);
+}
+
+function notReadYet(configured: ReadonlyMap<string, ConfiguredResource>, written: ReadonlyMap<string, Resource>): string | undefined {
+  for (const [key, resource] of written) {
     if (!isDeepStrictEqual(configured.get(key)?.spec, resource.spec)) return `the control plane has not read ${key} yet`;
   }
   for (const [key, resource] of configured) {
-    if (!wanted.has(key) && resource.spec !== undefined && !isRegistered(resource)) return `the control plane still has ${key}`;
+    if (!written.has(key) && resource.spec !== undefined && !isDerived(resource)) return `the control plane still has ${key}`;
   }
-  return whoIsBehind(await fetchJson(`http://${address}/debug/push_status`));
+  return undefined;
 }
 
-function isRegistered({ metadata }: ConfiguredResource): boolean {
-  return metadata.annotations?.['istio.io/autoRegistrationGroup'] !== undefined;
+/** Made by the control plane itself: of a workload that registered, or of an Ingress. */
+function isDerived({ metadata }: ConfiguredResource): boolean {
+  return (
+    metadata.annotations?.['istio.io/autoRegistrationGroup'] !== undefined || metadata.name.includes('istio-autogenerated-k8s-ingress')
+  );
 }
 
-function whoIsBehind(answer: unknown): string | undefined {
-  const status = answer as { revision: number; isPending: boolean; proxies: readonly { proxy: string; appliedRevision: number | null }[] };
-  if (status.isPending) return 'a change waits to be published';
-  const behind = status.proxies.filter(({ appliedRevision }) => appliedRevision === null || appliedRevision < status.revision);
+interface PushStatus {
+  readonly revision: number;
+  readonly isPending: boolean;
+  readonly proxies: readonly { readonly proxy: string; readonly appliedRevision: number | null }[];
+}
+
+function whoIsBehind(statuses: readonly PushStatus[]): string | undefined {
+  if (statuses.some(({ isPending }) => isPending)) return 'a change waits to be published';
+  const proxies = statuses.flatMap(({ proxies: all, revision }) => all.map((proxy) => ({ ...proxy, revision })));
+  const behind = proxies.filter(({ appliedRevision, revision }) => appliedRevision === null || appliedRevision < revision);
   if (behind.length === 0) return undefined;
   const names = behind.map(({ proxy }) => proxy.split('~')[2] ?? proxy);
-  return `${behind.length} of ${status.proxies.length} proxies do not run with it: ${names.join(', ')}; \`mizzen proxy-status\` says why`;
-}
-
-function parseTimeout(text: string): number {
-  try {
-    return parseDurationMs(text);
-  } catch {
-    throw new InvalidArgumentError('It must be a duration such as 500ms or 30s.');
-  }
+  return `${behind.length} of ${proxies.length} proxies do not run with it: ${names.join(', ')}; \`mizzen proxy-status\` says why`;
 }

@@ -15,6 +15,7 @@ const PROXY_FLAGS = ['--max-semi-space-size=4'];
 /** The apps that are subcommands: `mizzen control-plane …` becomes that process. */
 export const APPS: readonly AppEntry[] = [
   { name: 'control-plane', entry: 'apps/control-plane/src/main.ts', summary: 'serve xDS from a directory of configuration' },
+  { name: 'injector', entry: 'apps/injector/src/main.ts', summary: 'take pods of a Kubernetes cluster into the mesh (admission webhooks)' },
   { name: 'ca', entry: 'apps/ca/src/main.ts', summary: 'sign workload certificates' },
   { name: 'sidecar', entry: 'apps/sidecar/src/main.ts', summary: 'run the agent and proxy of one workload', nodeFlags: PROXY_FLAGS },
   {
@@ -30,10 +31,11 @@ export const APPS: readonly AppEntry[] = [
     summary: 'run the data plane alone, from an Envoy bootstrap file',
     nodeFlags: PROXY_FLAGS,
   },
+  { name: 'iptables', entry: 'apps/sidecar/src/iptables-main.ts', summary: 'set the iptables rules that bring traffic to a sidecar' },
 ];
 
 /** The sample's services, which `mizzen up` starts; not subcommands, because they know nothing of the mesh. */
-export const SAMPLE_APPS: readonly AppEntry[] = ['productpage', 'details', 'reviews', 'ratings'].map((service) => ({
+const SAMPLE_APPS: readonly AppEntry[] = ['productpage', 'details', 'reviews', 'ratings'].map((service) => ({
   name: `bookinfo-${service}`,
   entry: `apps/bookinfo/${service}/src/main.ts`,
   summary: `Bookinfo's ${service}`,

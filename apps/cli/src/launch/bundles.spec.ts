@@ -37,6 +37,18 @@ describe('ensureBundles', () => {
     expect(await ensureBundles(workspace, cache)).toEqual({ directory: first?.directory, isNew: false });
   });
 
+  it('leaves the client that reads kubeconfigs in a module beside, which is loaded when it is asked for', async () => {
+    write('libs/kube/src/kubernetes-client.ts', "console.log('loaded');\nexport const KubeConfig = 'the library';\n");
+    write(
+      'apps/ca/src/main.ts',
+      "const read = () => import('./kubernetes-client.ts');\nconsole.log('started');\nconsole.log((await read()).KubeConfig);\n",
+    );
+    const { directory = '' } = (await ensureBundles(workspace, cache)) ?? {};
+    expect(readFileSync(bundleFile(directory, 'ca'), 'utf8')).not.toContain('the library');
+    const { stdout } = spawnSync(process.execPath, [bundleFile(directory, 'ca')], { encoding: 'utf8' });
+    expect(stdout.trim().split('\n')).toEqual(['started', 'loaded', 'the library']);
+  });
+
   it('uses node:http without loading undici', async () => {
     write(
       'apps/ca/src/main.ts',

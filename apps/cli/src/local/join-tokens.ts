@@ -23,7 +23,7 @@ export interface TokenIssuer {
  * Tokens are short-lived and good for one use, but an agent whose certificate ran out (a laptop that slept for two days) reads its file
  * again: `renewAll`, called more often than tokens expire, sees to it that it finds a usable one.
  */
-export function createTokenIssuer(home: Home, trustDomain: string): TokenIssuer {
+export function createTokenIssuer(home: Pick<Home, 'joinTokenKey' | 'tokens'>, trustDomain: string): TokenIssuer {
   const subjects = new Map<string, TokenSubject>();
   const write = async (subject: TokenSubject): Promise<string> => {
     const { privateKey } = await ensureJoinTokenKey(home.joinTokenKey);
