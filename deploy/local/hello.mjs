@@ -1,5 +1,5 @@
-// A program to join to the mesh with `mizzen run`. It knows nothing of the mesh: it listens on PORT, calls another service by its name, and
-// tells who asked, as its sidecar has it from the caller's certificate.
+// A program to join to the mesh with `mizzen run`. It knows nothing of the mesh: it listens on PORT (of HOST, or of the loopback), calls
+// another service by its name, and tells who asked, as its sidecar has it from the caller's certificate.
 import { createServer } from 'node:http';
 
 const server = createServer(async (request, response) => {
@@ -11,4 +11,4 @@ const server = createServer(async (request, response) => {
     response.writeHead(502).end(`details cannot be reached: ${error.message}\n`);
   }
 });
-server.listen(Number(process.env.PORT), '127.0.0.1');
+server.listen(Number(process.env.PORT), process.env.HOST ?? '127.0.0.1');

@@ -32,8 +32,11 @@ export const RATING_COLUMN = {
   decimals: 0,
 };
 
-/** A server that speaks MySQL's protocol over a real socket, for machines without MariaDB: mysql2's own server side. */
-export async function startMysqlPeer(onQuery: (connection: MysqlPeerConnection, sql: string) => void): Promise<MysqlPeer> {
+/** A server that speaks MySQL's protocol over a real socket, for machines without MariaDB: mysql2's own server side. Port 0 is any free one. */
+export async function startMysqlPeer(
+  onQuery: (connection: MysqlPeerConnection, sql: string) => void,
+  { port = 0 }: { readonly port?: number } = {},
+): Promise<MysqlPeer> {
   const logins: Record<string, unknown>[] = [];
   const queries: string[] = [];
   const server = (mysql as unknown as { createServer(): Server & { _server: Server } }).createServer();
@@ -59,7 +62,7 @@ export async function startMysqlPeer(onQuery: (connection: MysqlPeerConnection, 
       onQuery(connection, sql);
     });
   });
-  server.listen(0);
+  server.listen(port);
   await once(server._server, 'listening');
   return {
     port: (server._server.address() as AddressInfo).port,
