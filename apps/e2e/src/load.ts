@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface LoadReport {
   readonly sent: number;
@@ -12,10 +13,10 @@ export interface Load {
 }
 
 /**
- * Keeps `concurrency` requests going over kept-alive connections until it is stopped. Whatever is not a 200 that `isGood` accepts, a broken
+ * Keeps `concurrency` requests going over kept-alive connections until it is stopped, each after a pause of `pauseMs` (default 0). Whatever is not a 200 that `isGood` accepts, a broken
  * connection included, is a failure.
  */
-export function startLoad(url: string, options: { concurrency?: number; isGood?: (body: string) => boolean } = {}): Load {
+export function startLoad(url: string, options: { concurrency?: number; pauseMs?: number; isGood?: (body: string) => boolean } = {}): Load {
   const agent = new Agent({ keepAlive: true, maxSockets: options.concurrency ?? 4 });
   const failures: string[] = [];
   const waiters: { at: number; resolve: () => void }[] = [];
@@ -30,6 +31,7 @@ export function startLoad(url: string, options: { concurrency?: number; isGood?:
       if (problem !== undefined) failures.push(problem);
       answered++;
       for (const waiter of waiters) if (answered >= waiter.at) waiter.resolve();
+      if (options.pauseMs !== undefined) await sleep(options.pauseMs);
     }
   };
   const loops = Array.from({ length: options.concurrency ?? 4 }, loop);

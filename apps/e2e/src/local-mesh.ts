@@ -46,6 +46,7 @@ export class LocalMesh implements AsyncDisposable {
   readonly home: string;
   readonly #supervisor: ChildProcess;
   readonly #programs = new Set<ChildProcess>();
+  readonly #outputs = new WeakMap<ChildProcess, string>();
   #output = '';
 
   private constructor(home: string, supervisor: ChildProcess) {
@@ -131,7 +132,12 @@ export class LocalMesh implements AsyncDisposable {
 
   /** Takes back what a file says, where it is there, and waits until every proxy has acknowledged that. */
   async deleteFile(file: string): Promise<void> {
-    const result = await this.tryMizzen(['delete', '--ignore-not-found', '-f', file]);
+    await this.delete(readFileSync(file, 'utf8'));
+  }
+
+  /** Takes back what a text says, as `deleteFile` does. */
+  async delete(yaml: string): Promise<void> {
+    const result = await this.tryMizzen(['delete', '--ignore-not-found', '-f', '-'], yaml);
     if (result.code !== 0) throw new Error(`mizzen delete ended with ${result.code}\n${result.stderr}`);
     await this.settled();
   }
@@ -161,21 +167,25 @@ export class LocalMesh implements AsyncDisposable {
   async run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
     const child = startMizzen(['--home', this.home, 'run', ...args], env);
     this.#programs.add(child);
-    let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
+        this.#outputs.set(child, this.outputOf(child) + text);
       });
     }
     await until(
       `mizzen run ${args.join(' ')}`,
       async () => {
-        if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}: ${output}`);
-        return /is in the mesh/.test(output) ? true : undefined;
+        if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}: ${this.outputOf(child)}`);
+        return /is in the mesh/.test(this.outputOf(child)) ? true : undefined;
       },
       30_000,
     );
     return child;
+  }
+
+  /** What `mizzen run` and its program have printed. */
+  outputOf(program: ChildProcess): string {
+    return this.#outputs.get(program) ?? '';
   }
 
   async end(program: ChildProcess): Promise<void> {

@@ -1,33 +1,29 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { createSelfSignedRoot, generateKeys, issueLeaf, privateKeyToPem } from '@mizzen/identity';
 
 export interface BookApi extends AsyncDisposable {
-  readonly httpsPort: number;
-  /** The authority that the certificate is from, as a file. */
-  readonly caFile: string;
-  readonly publisher: string;
-  readonly requests: readonly { readonly host: string; readonly serverName: string; readonly url: string }[];
+  /** The authority that the certificate is from, PEM. */
+  readonly ca: string;
 }
 
-const PUBLISHER = 'A Publisher From Outside';
+export interface BookRequest {
+  readonly host: string;
+  readonly serverName: string;
+  readonly url: string;
+}
+
+/** Where every book of this service was published. */
+export const PUBLISHER = 'A Publisher From Outside';
 const DAY_MS = 86_400_000;
 
-/** An HTTPS server on this machine that answers as Google Books does, under a certificate for `host`. */
-export async function startBookApi(host: string): Promise<BookApi> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'mizzen-books-'));
-  const requests: { host: string; serverName: string; url: string }[] = [];
-  const { cert, key, ca } = await certificateFor(host);
-  const caFile = path.join(folder, 'ca.pem');
-  writeFileSync(caFile, ca);
+/** An HTTPS server that answers as Google Books does, under a certificate for `host`. */
+export async function startBookApi(options: { host: string; port: number; onRequest: (request: BookRequest) => void }): Promise<BookApi> {
+  const { cert, key, ca } = await certificateFor(options.host);
   const server = createServer({ cert, key }, (request, response) => {
-    requests.push({
+    options.onRequest({
       host: request.headers.host ?? '',
       serverName: String((request.socket as TLSSocket).servername),
       url: request.url ?? '',
@@ -35,17 +31,13 @@ export async function startBookApi(host: string): Promise<BookApi> {
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify({ items: [{ volumeInfo: volume }] }));
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(options.port);
   await once(server, 'listening');
   return {
-    httpsPort: (server.address() as AddressInfo).port,
-    caFile,
-    publisher: PUBLISHER,
-    requests,
+    ca,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));
-      rmSync(folder, { recursive: true, force: true });
     },
   };
 }
