@@ -48,6 +48,13 @@ describe('an SVID manager with a real CA', () => {
     return manager;
   }
 
+  /** Another CA at the same address, which knows nothing of the one before. */
+  async function replaceCa(): Promise<void> {
+    await ca.close();
+    for (const name of await readdir(home.folder)) await rm(join(home.folder, name));
+    ca = await home.start(['--ca-port', String(ca.ports.grpc)]);
+  }
+
   const nextSvid = (manager: SvidManager, than: Svid): Promise<Svid> =>
     manager.svid.until((svid) => svid !== undefined && svid !== than) as Promise<Svid>;
 
@@ -113,9 +120,7 @@ describe('an SVID manager with a real CA', () => {
   it('does not wait for half of a life when its root file names another CA', async () => {
     const manager = manage({ checkMs: 50 });
     const first = await manager.start();
-    await ca.close();
-    for (const name of await readdir(home.folder)) await rm(join(home.folder, name));
-    ca = await home.start(['--ca-port', String(ca.ports.grpc)]);
+    await replaceCa();
     const renewed = await nextSvid(manager, first);
     expect(renewed.trustBundlePem).not.toBe(first.trustBundlePem);
     expect(first.notAfter - Date.now()).toBeGreaterThan(3_600_000);
@@ -124,9 +129,7 @@ describe('an SVID manager with a real CA', () => {
   it('joins again by a token when the CA no longer knows its certificate', async () => {
     const manager = manage({ ttlMs: 6000 });
     const first = await manager.start();
-    await ca.close();
-    for (const name of await readdir(home.folder)) await rm(join(home.folder, name));
-    ca = await home.start(['--ca-port', String(ca.ports.grpc)]);
+    await replaceCa();
     const renewed = await nextSvid(manager, first);
     expect(renewed.trustBundlePem).not.toBe(first.trustBundlePem);
   });

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { readSettings, silentLogger, systemClock } from '@mizzen/core';
 import { type Container, injectionWebhooks, type Pod as PodManifest, validationWebhook } from '@mizzen/injection';
 import {
@@ -13,13 +13,13 @@ import {
   type KubeKind,
   type KubeObject,
 } from '@mizzen/kube';
+import { describeOnKubernetes } from '@mizzen/kube/testing';
 import { parse } from 'yaml';
 import { injectorSettings, type RunningInjector, startInjector } from './index.ts';
 import { GATEWAY } from './testing.ts';
 
 const { EndpointSlice, MutatingWebhookConfiguration, Namespace, Node, Pod, Service, ValidatingWebhookConfiguration } = KINDS_OF_KUBERNETES;
 const TESTDATA = fileURLToPath(new URL('../../../libs/injection/testdata/', import.meta.url));
-const describeOnKubernetes = existsSync(process.env['KUBECONFIG'] ?? '') ? describe : describe.skip;
 
 const revision = `spec-${process.pid}`;
 const meshNamespace = `mizzen-injector-${revision}`;

@@ -1,18 +1,17 @@
-import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { type ConnectedKubeClient, connectKubernetes } from './connect.ts';
 import type { KubeObject } from './contract.ts';
 import { KINDS_OF_KUBERNETES } from './kinds.ts';
 import { createReflector } from './reflector.ts';
+import { describeOnKubernetes } from './testing/index.ts';
 
 const { ConfigMap, Namespace } = KINDS_OF_KUBERNETES;
 const namespace = `mizzen-kube-spec-${process.pid}`;
 const kubeconfig = process.env['KUBECONFIG'] ?? '';
-const describeOnKubernetes = existsSync(kubeconfig) ? describe : describe.skip;
 
 /** A way to the API server that can be cut. */
 async function createCuttable(target: URL): Promise<{ port: number; connections: Set<Socket>; close(): Promise<void> }> {

@@ -1,17 +1,16 @@
 import { X509Certificate } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { readSettings, silentLogger, systemClock } from '@mizzen/core';
 import { createCsr, formatSpiffeId, generateKeys, requestCertificate, spiffeIdOf } from '@mizzen/identity';
 import { type ConnectedKubeClient, connectKubernetes, KINDS_OF_KUBERNETES } from '@mizzen/kube';
+import { describeOnKubernetes } from '@mizzen/kube/testing';
 import { type RunningCa, startCa } from '../ca-app.ts';
 import { caSettings } from '../settings.ts';
 import { type CaHome, createCaHome } from '../testing.ts';
 
 const { Namespace, ServiceAccount } = KINDS_OF_KUBERNETES;
 const NAMESPACE = `mizzen-ca-spec-${process.pid}`;
-const describeOnKubernetes = existsSync(process.env['KUBECONFIG'] ?? '') ? describe : describe.skip;
 
 // With its key in files: a second CA that publishes a trust bundle would fight with the one that is installed.
 describeOnKubernetes('the CA and the tokens of a cluster (needs kubernetes)', () => {

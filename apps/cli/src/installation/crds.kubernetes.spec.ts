@@ -1,14 +1,14 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { systemClock } from '@mizzen/core';
 import { type ConnectedKubeClient, connectKubernetes, isKubeError, type KubeObject } from '@mizzen/kube';
+import { describeOnKubernetes } from '@mizzen/kube/testing';
 import { renderCrds } from '@mizzen/manifests';
 import { isKind, KIND_NAMES, KINDS, type Kind } from '@mizzen/mesh-api';
 import { parse, parseAllDocuments } from 'yaml';
 import { applyCrds } from './apply-installation.ts';
 
-const describeOnKubernetes = existsSync(process.env['KUBECONFIG'] ?? '') ? describe : describe.skip;
 const samples = path.resolve(import.meta.dirname, '../../../../deploy/samples/bookinfo/networking');
 
 const attach = { selector: { matchLabels: { app: 'a' } }, targetRefs: [{ kind: 'Service', name: 'a' }] };

@@ -1,2 +1,3 @@
+export { describeOnKubernetes } from './describe-on-kubernetes.ts';
 export { eventually } from './eventually.ts';
 export { createFakeApiServer, type FakeApiServer, type FakeApiServerOptions, type SeenRequest } from './fake-api-server.ts';

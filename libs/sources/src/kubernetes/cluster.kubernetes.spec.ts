@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { silentLogger, systemClock, Watchable } from '@mizzen/core';
 import { createSelfSignedRoot } from '@mizzen/identity';
 import { type ConnectedKubeClient, connectKubernetes, createLeaderElection, KINDS_OF_KUBERNETES, type KubeObject } from '@mizzen/kube';
+import { describeOnKubernetes } from '@mizzen/kube/testing';
 import { fillMeshConfig, type MeshConfig } from '@mizzen/mesh-api';
 import { createKubernetesConfigSource } from './config-source.ts';
 import { createIngressSource } from './ingress-source.ts';
@@ -12,7 +12,6 @@ import { createKubernetesCredentialSource } from './secret-source.ts';
 
 const { ConfigMap, EndpointSlice, Ingress, Namespace, Secret, Service, Lease } = KINDS_OF_KUBERNETES;
 const namespace = `mizzen-sources-spec-${process.pid}`;
-const describeOnKubernetes = existsSync(process.env['KUBECONFIG'] ?? '') ? describe : describe.skip;
 
 describeOnKubernetes('the sources on a cluster (needs kubernetes)', () => {
   let client: ConnectedKubeClient;
