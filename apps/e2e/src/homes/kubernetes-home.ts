@@ -1,7 +1,7 @@
 import { freePort } from '@mizzen/testing';
 import { stringify } from 'yaml';
 import { ensureBookinfo } from '../kubernetes/bookinfo-on-kubernetes.ts';
-import { kubectl, mizzen, nodeAddress, rolledOut, tryKubectl } from '../kubernetes/cluster.ts';
+import { isReady, kubectl, mizzen, nodeAddress, pods, rolledOut, tryKubectl } from '../kubernetes/cluster.ts';
 import { until } from '../until.ts';
 import type { Home, MeshProgram, OutsideProgram, ProgramKind, RunningOutside, RunningProgram } from './home.ts';
 import { startPeerProcess } from './peer-process.ts';
@@ -22,7 +22,7 @@ export async function startKubernetesHome(): Promise<Home> {
       await kubectl(['delete', '--ignore-not-found', '-f', '-'], yaml);
       await mizzen('wait', '--timeout', '60s');
     },
-    proxyConfig: (section, workload) => mizzen('proxy-config', section, workload, '-o', 'json'),
+    proxyConfig: async (section, workload) => mizzen('proxy-config', section, await podOf(workload), '-o', 'json'),
     sidecarLog: (workload) => kubectl(['-n', 'default', 'logs', `deployment/${workload}`, '-c', 'istio-proxy']),
     startProgram,
     startOutside,
@@ -33,6 +33,14 @@ export async function startKubernetesHome(): Promise<Home> {
     // Bookinfo and the mesh stay for the suites that follow; the suite of the installation takes them away.
     async [Symbol.asyncDispose]() {},
   };
+}
+
+/** A pod that another suite's restart is just ending is connected for as long as it drains: the workload's name alone names two proxies. */
+function podOf(workload: string): Promise<string> {
+  return until(`a ready pod of ${workload}`, async () => {
+    const pod = (await pods('default', '')).find((each) => each.metadata.name.startsWith(`${workload}-`) && isReady(each));
+    return pod && `${pod.metadata.name}.default`;
+  });
 }
 
 async function startProgram(program: MeshProgram): Promise<RunningProgram> {
