@@ -1,7 +1,13 @@
 import type { RuntimeFractionalPercent } from '@mizzen/xds-api/envoy/config/core/v3/base';
-import type { HeaderMatcher, QueryParameterMatcher } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
+import type {
+  HeaderMatcher,
+  QueryParameterMatcher,
+  RouteMatch_TlsContextMatchOptions,
+} from '@mizzen/xds-api/envoy/config/route/v3/route_components';
+import type { MetadataMatcher } from '@mizzen/xds-api/envoy/type/matcher/v3/metadata';
 import { type FractionalPercent, FractionalPercent_DenominatorType } from '@mizzen/xds-api/envoy/type/v3/percent';
 import type { Field } from './field.ts';
+import { compileMetadataMatcher } from './metadata-matcher.ts';
 import type { RequestView } from './request.ts';
 import { compileFullMatch, compileStringMatcher, type StringPredicate } from './strings.ts';
 
@@ -112,6 +118,20 @@ export function queryParameter(path: string, name: string): string | undefined {
     if ((equals < 0 ? pair : pair.slice(0, equals)) === name) return equals < 0 ? '' : pair.slice(equals + 1);
   }
   return undefined;
+}
+
+/** Whether the client showed a certificate, and one that we believe; a certificate that is not believed ends the handshake. */
+export function compileTlsContext(options: RouteMatch_TlsContextMatchOptions | undefined): RequestCondition[] {
+  const wanted = [options?.presented, options?.validated].filter((value) => value !== undefined);
+  return wanted.map((isWanted) => (request) => (request.isDownstreamMtls ?? false) === isWanted);
+}
+
+/** Metadata matchers, ANDed: what filters before the (second) choice of the route have said. */
+export function compileDynamicMetadata(matchers: readonly MetadataMatcher[], field: Field): RequestCondition[] {
+  return matchers.map((matcher, index) => {
+    const matches = compileMetadataMatcher(matcher, field.child('dynamic_metadata', index));
+    return (request) => matches((namespace) => request.dynamicMetadata?.get(namespace));
+  });
 }
 
 const DENOMINATOR: Readonly<Record<number, number>> = {

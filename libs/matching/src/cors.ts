@@ -1,7 +1,7 @@
 import type { CorsPolicy as RouteCorsPolicy } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
 import type { CorsPolicy as FilterCorsPolicy } from '@mizzen/xds-api/envoy/extensions/filters/http/cors/v3/cors';
 import { runtimeFractionOf } from './conditions.ts';
-import { type Field, refuseFields } from './field.ts';
+import type { Field } from './field.ts';
 import { compileStringMatcher, type StringPredicate } from './strings.ts';
 
 export interface CompiledCors {
@@ -11,14 +11,17 @@ export interface CompiledCors {
   readonly allowHeaders: string;
   readonly exposeHeaders: string;
   readonly maxAge: string;
-  readonly allowCredentials: boolean;
+  readonly allowCredentials: boolean | undefined;
   readonly enabledRatio: number;
-  readonly forwardNotMatchingPreflights: boolean;
+  /** Where it is not in force: how often origins are looked at for the counters alone. */
+  readonly shadowRatio: number;
+  readonly allowPrivateNetwork: boolean | undefined;
+  /** undefined: true. */
+  readonly forwardNotMatchingPreflights: boolean | undefined;
 }
 
 /** The filter's own policy and the older one inside a route say the same. */
 export function compileCors(policy: RouteCorsPolicy | FilterCorsPolicy, field: Field): CompiledCors {
-  refuseFields(field, policy, ['shadowEnabled', 'allowPrivateNetworkAccess']);
   const enabled = 'enabledSpecifier' in policy ? policy.enabledSpecifier.value : policy.filterEnabled;
   return {
     allowOrigins: policy.allowOriginStringMatch.map((matcher, index) =>
@@ -28,8 +31,30 @@ export function compileCors(policy: RouteCorsPolicy | FilterCorsPolicy, field: F
     allowHeaders: policy.allowHeaders,
     exposeHeaders: policy.exposeHeaders,
     maxAge: policy.maxAge,
-    allowCredentials: policy.allowCredentials ?? false,
+    allowCredentials: policy.allowCredentials,
     enabledRatio: runtimeFractionOf(enabled),
-    forwardNotMatchingPreflights: policy.forwardNotMatchingPreflights ?? true,
+    shadowRatio: policy.shadowEnabled === undefined ? 0 : runtimeFractionOf(policy.shadowEnabled),
+    allowPrivateNetwork: policy.allowPrivateNetworkAccess,
+    forwardNotMatchingPreflights: policy.forwardNotMatchingPreflights,
+  };
+}
+
+/** One policy of those of several levels, the least specific first: whether it is in force says the most specific one, each part the most specific that has it. */
+export function mergeCors(levels: readonly CompiledCors[]): CompiledCors | undefined {
+  return levels.reduce<CompiledCors | undefined>((outer, inner) => (outer === undefined ? inner : merged(outer, inner)), undefined);
+}
+
+// Source: envoy CorsFilter::allowOrigins and its like (1.40).
+function merged(outer: CompiledCors, inner: CompiledCors): CompiledCors {
+  return {
+    ...inner,
+    allowOrigins: inner.allowOrigins.length > 0 ? inner.allowOrigins : outer.allowOrigins,
+    allowMethods: inner.allowMethods || outer.allowMethods,
+    allowHeaders: inner.allowHeaders || outer.allowHeaders,
+    exposeHeaders: inner.exposeHeaders || outer.exposeHeaders,
+    maxAge: inner.maxAge || outer.maxAge,
+    allowCredentials: inner.allowCredentials ?? outer.allowCredentials,
+    allowPrivateNetwork: inner.allowPrivateNetwork ?? outer.allowPrivateNetwork,
+    forwardNotMatchingPreflights: inner.forwardNotMatchingPreflights ?? outer.forwardNotMatchingPreflights,
   };
 }

@@ -9,6 +9,8 @@ export interface ConnectionView {
   readonly destinationPort: number;
   readonly sourceAddress: string;
   readonly sourcePort: number;
+  /** The socket's own peer, where `sourceAddress` came by the PROXY protocol; absent where both are the same. */
+  readonly directSourceAddress?: string;
   /** From the TLS inspector; '' without. */
   readonly serverName: string;
   /** `tls` or `raw_buffer`. */
@@ -177,7 +179,7 @@ const STEPS: readonly (<T>(criteria: Criteria<T>, connection: ConnectionView) =>
     const position = connection.applicationProtocols.findIndex((protocol) => applicationProtocols.includes(protocol));
     return position < 0 ? NO_MATCH : 1000 - position;
   },
-  ({ directSource }, connection) => longestRange(directSource, connection.sourceAddress),
+  ({ directSource }, connection) => longestRange(directSource, connection.directSourceAddress ?? connection.sourceAddress),
   ({ sourceType }, connection) => {
     if (sourceType === FilterChainMatch_ConnectionSourceType.ANY) return 0;
     const isLocal = isLoopback(connection.sourceAddress) || connection.sourceAddress === connection.destinationAddress;

@@ -4,6 +4,7 @@ import { durationMs } from './duration.ts';
 import { type Field, refuseFields } from './field.ts';
 import type { RequestView } from './request.ts';
 import { compileSubstitution } from './strings.ts';
+import { xxHash64 } from './xx-hash.ts';
 
 /** What hashing may read beside the request. */
 export interface HashInput {
@@ -16,18 +17,19 @@ export interface HashInput {
   uniqueValue(): string;
 }
 
-/** A 32-bit unsigned hash of a request, or undefined where no policy applies. */
-export type RequestHash = (input: HashInput) => number | undefined;
+/** A hash of a request, of 64 bits, unsigned; or undefined where no policy applies. */
+export type RequestHash = (input: HashInput) => bigint | undefined;
 
 export function compileHashPolicies(policies: readonly RouteAction_HashPolicy[], field: Field): RequestHash | undefined {
   if (policies.length === 0) return undefined;
   const parts = policies.map((policy, index) => ({ read: compileHashPart(policy, field.at(index)), isTerminal: policy.terminal }));
   return (input) => {
-    let hash: number | undefined;
+    let hash: bigint | undefined;
     for (const { read, isTerminal } of parts) {
       const value = read(input);
       // Rotated before it is mixed, so that equal parts do not cancel each other. Source: envoy HashPolicyImpl (1.40).
-      if (value !== undefined) hash = hash === undefined ? hash32(value) : (((hash << 1) | (hash >>> 31)) ^ hash32(value)) >>> 0;
+      if (value !== undefined)
+        hash = hash === undefined ? xxHash64(value) : BigInt.asUintN(64, (hash << 1n) | (hash >> 63n)) ^ xxHash64(value);
       if (isTerminal && hash !== undefined) break;
     }
     return hash;

@@ -3,23 +3,32 @@ import { type Field, refuseFields } from './field.ts';
 import { compileFullMatch, type StringPredicate } from './strings.ts';
 
 /** How a route looks at the path. Query and fragment never take part. */
-export type PathMatch =
-  | { readonly kind: 'prefix'; readonly text: string; readonly matches: StringPredicate }
-  | { readonly kind: 'path'; readonly text: string; readonly matches: StringPredicate }
-  | { readonly kind: 'path-separated-prefix'; readonly text: string; readonly matches: StringPredicate }
-  | { readonly kind: 'regex'; readonly text: string; readonly matches: StringPredicate }
-  | { readonly kind: 'connect'; readonly text: string; readonly matches: StringPredicate };
+export interface PathMatch {
+  readonly kind: 'prefix' | 'path' | 'path-separated-prefix' | 'regex' | 'connect';
+  readonly text: string;
+  /** Of regular expressions that they know themselves. */
+  readonly isCaseSensitive: boolean;
+  readonly matches: StringPredicate;
+}
+
+/** Of a match that was rejected. */
+export const NO_PATH_MATCH: PathMatch = { kind: 'path', text: '', isCaseSensitive: true, matches: () => false };
 
 export function compilePathMatch(match: RouteMatch, field: Field): PathMatch {
   const specifier = match.pathSpecifier;
   const isCaseSensitive = match.caseSensitive ?? true;
   switch (specifier.case) {
     case 'prefix':
-      return { kind: 'prefix', text: specifier.value, matches: prefixPredicate(specifier.value, isCaseSensitive) };
+      return { kind: 'prefix', text: specifier.value, isCaseSensitive, matches: prefixPredicate(specifier.value, isCaseSensitive) };
     case 'path': {
       const wanted = specifier.value;
       const folded = wanted.toLowerCase();
-      return { kind: 'path', text: wanted, matches: isCaseSensitive ? (path) => path === wanted : (path) => path.toLowerCase() === folded };
+      return {
+        kind: 'path',
+        text: wanted,
+        isCaseSensitive,
+        matches: isCaseSensitive ? (path) => path === wanted : (path) => path.toLowerCase() === folded,
+      };
     }
     case 'pathSeparatedPrefix': {
       const prefix = specifier.value;
@@ -28,18 +37,23 @@ export function compilePathMatch(match: RouteMatch, field: Field): PathMatch {
       const startsWith = prefixPredicate(prefix, isCaseSensitive);
       const matches: StringPredicate = (path) =>
         startsWith(path) && (path.length === prefix.length || path.charCodeAt(prefix.length) === 0x2f);
-      return { kind: 'path-separated-prefix', text: prefix, matches };
+      return { kind: 'path-separated-prefix', text: prefix, isCaseSensitive, matches };
     }
     case 'safeRegex':
-      return { kind: 'regex', text: specifier.value.regex, matches: compileFullMatch(specifier.value, field.child('safe_regex')) };
+      return {
+        kind: 'regex',
+        text: specifier.value.regex,
+        isCaseSensitive,
+        matches: compileFullMatch(specifier.value, field.child('safe_regex')),
+      };
     case 'connectMatcher':
-      return { kind: 'connect', text: '', matches: () => true };
+      return { kind: 'connect', text: '', isCaseSensitive, matches: () => true };
     case 'pathMatchPolicy':
       refuseFields(field, { pathMatchPolicy: specifier.value }, ['pathMatchPolicy']);
-      return { kind: 'path', text: '', matches: () => false };
+      return NO_PATH_MATCH;
     default:
       field.reject('needs one of prefix, path, safe_regex, path_separated_prefix, connect_matcher');
-      return { kind: 'path', text: '', matches: () => false };
+      return NO_PATH_MATCH;
   }
 }
 

@@ -30,22 +30,18 @@ export function compileRedirect(action: RedirectAction, match: PathMatch, field:
   return {
     status: STATUS[action.responseCode] ?? 301,
     location(request) {
-      const newScheme = scheme === '' ? request.scheme : scheme.toLowerCase();
-      const host = redirectHost(hostRedirect === '' ? request.authority : hostRedirect, { portRedirect, newScheme });
+      const newScheme = scheme === '' ? request.scheme : scheme;
+      const host = hostRedirect === '' ? redirectHost(request, { removesPort: portRedirect !== 0, newScheme }) : hostRedirect;
       const path = rewritePath(request.path);
-      return `${newScheme}://${host}${stripQuery ? pathOnly(path) : path}`;
+      return `${newScheme}://${host}${portRedirect === 0 ? '' : `:${portRedirect}`}${stripQuery ? pathOnly(path) : path}`;
     },
   };
 }
 
-// A port that is another scheme's default must not stay behind: http://a:80/ → https://a/.
-function redirectHost(authority: string, { portRedirect, newScheme }: { portRedirect: number; newScheme: string }): string {
-  if (portRedirect !== 0) {
-    const isDefault = (newScheme === 'http' && portRedirect === 80) || (newScheme === 'https' && portRedirect === 443);
-    return isDefault ? stripPort(authority) : `${stripPort(authority)}:${portRedirect}`;
-  }
-  const isOldDefault = (newScheme === 'https' && authority.endsWith(':80')) || (newScheme === 'http' && authority.endsWith(':443'));
-  return isOldDefault ? stripPort(authority) : authority;
+// A port that is the default of the scheme before must not stay behind: http://a:80/ → https://a/. Source: envoy processRequestHost (1.40).
+function redirectHost({ authority, scheme }: RequestView, how: { readonly removesPort: boolean; readonly newScheme: string }): string {
+  const isDefault = (scheme === 'http' && authority.endsWith(':80')) || (scheme === 'https' && authority.endsWith(':443'));
+  return how.removesPort || (isDefault && scheme !== how.newScheme) ? stripPort(authority) : authority;
 }
 
 function compileRedirectPath(action: RedirectAction, match: PathMatch, field: Field): PathRewrite {

@@ -9,6 +9,10 @@ export interface RequestView {
   readonly scheme: string;
   /** Uniform in [0, 1), the same during one request: fractions and weights of one request are decided by it. */
   readonly random: number;
+  /** The client proved by a certificate who it is; absent where that is not known. */
+  readonly isDownstreamMtls?: boolean;
+  /** What filters found out of the request, by namespace; absent where that is not known. */
+  readonly dynamicMetadata?: ReadonlyMap<string, Readonly<Record<string, unknown>>> | undefined;
   /** By lower-cased name; several values are joined by a comma. */
   header(lowerCaseName: string): string | undefined;
 }

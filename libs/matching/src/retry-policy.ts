@@ -1,10 +1,10 @@
-import type { RetryPolicy } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
+import { type RetryPolicy, RetryPolicy_ResetHeaderFormat } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
 import { compileHeaderMatchers } from './conditions.ts';
 import { durationMs } from './duration.ts';
 import { type Field, refuseFields } from './field.ts';
 
 /** Conditions of `retry_on` that this proxy knows. Source: Envoy, x-envoy-retry-on and x-envoy-retry-grpc-on (1.40). */
-const RETRY_CONDITIONS = [
+export const RETRY_CONDITIONS = [
   '5xx',
   'gateway-error',
   'reset',
@@ -15,7 +15,6 @@ const RETRY_CONDITIONS = [
   'refused-stream',
   'retriable-status-codes',
   'retriable-headers',
-  'http3-post-connect-failure',
   'cancelled',
   'deadline-exceeded',
   'internal',
@@ -38,16 +37,27 @@ export interface CompiledRetryPolicy {
   readonly retriableRequestHeaders: readonly ((lookup: HeaderLookup) => boolean)[];
   /** Back-off before retry n (from 1): uniform in [0, min(base * (2^n - 1), max)), as Envoy's jittered exponential back-off. */
   readonly backOff: { readonly baseMs: number; readonly maxMs: number };
+  /** In the place of it, where the answer says in one of these headers when to come again. */
+  readonly rateLimitedBackOff: RateLimitedBackOff | undefined;
   readonly skipsPreviousHosts: boolean;
   readonly hostSelectionAttempts: number;
 }
 
+/** Source: envoy RetryPolicy.RateLimitedRetryBackOff (1.40). */
+export interface RateLimitedBackOff {
+  /** In order; the first one that is there and not above `maxMs` counts. `unix`: a time in seconds since 1970. */
+  readonly headers: readonly { readonly name: string; readonly format: 'seconds' | 'unix' }[];
+  readonly maxMs: number;
+}
+
 const DEFAULT_BASE_BACK_OFF_MS = 25;
+const DEFAULT_RETRIES = 1;
+const DEFAULT_MAX_RATE_LIMITED_BACK_OFF_MS = 300_000;
 const PREVIOUS_HOSTS = 'envoy.retry_host_predicates.previous_hosts';
 
 export function compileRetryPolicy(policy: RetryPolicy | undefined, field: Field): CompiledRetryPolicy | undefined {
   if (policy === undefined) return undefined;
-  refuseFields(field, policy, ['retryPriority', 'retryOptionsPredicates', 'rateLimitedRetryBackOff']);
+  refuseFields(field, policy, ['retryPriority', 'retryOptionsPredicates']);
   policy.retryHostPredicate.forEach((predicate, index) => {
     const name = predicate.configType.case === 'typedConfig' ? predicate.configType.value.typeUrl : predicate.name;
     if (predicate.name !== PREVIOUS_HOSTS && !name.endsWith('PreviousHostsPredicate')) {
@@ -61,15 +71,43 @@ export function compileRetryPolicy(policy: RetryPolicy | undefined, field: Field
   }
   return {
     retryOn: parseRetryOn(policy.retryOn, field.child('retry_on')),
-    numRetries: policy.numRetries ?? 1,
+    numRetries: policy.numRetries ?? DEFAULT_RETRIES,
     perTryTimeoutMs: durationMs(policy.perTryTimeout) ?? 0,
     perTryIdleTimeoutMs: durationMs(policy.perTryIdleTimeout) ?? 0,
     retriableStatusCodes: new Set(policy.retriableStatusCodes),
     retriableHeaders: compileHeaderMatchers(policy.retriableHeaders, field.child('retriable_headers')),
     retriableRequestHeaders: compileHeaderMatchers(policy.retriableRequestHeaders, field.child('retriable_request_headers')),
     backOff: { baseMs, maxMs },
+    rateLimitedBackOff: compileRateLimitedBackOff(policy.rateLimitedRetryBackOff, field.child('rate_limited_retry_back_off')),
     skipsPreviousHosts: policy.retryHostPredicate.length > 0,
     hostSelectionAttempts: Math.max(1, Number(policy.hostSelectionRetryMaxAttempts)),
+  };
+}
+
+/** What headers of a request ask for where its route has no retry policy. */
+export const NO_RETRIES: CompiledRetryPolicy = {
+  retryOn: new Set(),
+  numRetries: DEFAULT_RETRIES,
+  perTryTimeoutMs: 0,
+  perTryIdleTimeoutMs: 0,
+  retriableStatusCodes: new Set(),
+  retriableHeaders: [],
+  retriableRequestHeaders: [],
+  backOff: { baseMs: DEFAULT_BASE_BACK_OFF_MS, maxMs: DEFAULT_BASE_BACK_OFF_MS * 10 },
+  rateLimitedBackOff: undefined,
+  skipsPreviousHosts: false,
+  hostSelectionAttempts: 1,
+};
+
+function compileRateLimitedBackOff(policy: RetryPolicy['rateLimitedRetryBackOff'], field: Field): RateLimitedBackOff | undefined {
+  if (policy === undefined) return undefined;
+  if (policy.resetHeaders.length === 0) field.child('reset_headers').reject('needs at least one header');
+  return {
+    headers: policy.resetHeaders.map(({ name, format }, index) => {
+      if (name === '') field.child('reset_headers', index).child('name').reject('is required');
+      return { name: name.toLowerCase(), format: format === RetryPolicy_ResetHeaderFormat.UNIX_TIMESTAMP ? 'unix' : 'seconds' };
+    }),
+    maxMs: durationMs(policy.maxInterval) ?? DEFAULT_MAX_RATE_LIMITED_BACK_OFF_MS,
   };
 }
 

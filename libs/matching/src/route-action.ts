@@ -1,36 +1,23 @@
+import { RoutingPriority } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import {
   type RetryPolicy,
   type RouteAction,
   RouteAction_ClusterNotFoundResponseCode,
   type RouteAction_RequestMirrorPolicy,
-  type WeightedCluster_ClusterWeight,
 } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
 import { runtimeFractionOf } from './conditions.ts';
 import { durationMs } from './duration.ts';
 import { type Field, refuseFields } from './field.ts';
-import { compilePerFilterConfig, type PerFilterConfig } from './filter-configs.ts';
+import type { FilterConfigCompilers, PerFilterConfig } from './filter-configs.ts';
 import { compileHashPolicies, type RequestHash } from './hash-policy.ts';
-import { compileHeaderMutations, type HeaderMutations } from './header-mutations.ts';
+import { type CompiledInternalRedirect, compileInternalRedirect } from './internal-redirect.ts';
 import type { PathMatch } from './path-match.ts';
 import { compilePathRewrite, type PathRewrite } from './path-rewrite.ts';
+import { type CompiledRateLimit, compileRateLimits } from './rate-limits.ts';
 import { pathOnly, type RequestView } from './request.ts';
 import { type CompiledRetryPolicy, compileRetryPolicy } from './retry-policy.ts';
+import { compileTargets, type MutationLists, type RouteTarget } from './route-targets.ts';
 import { compileSubstitution } from './strings.ts';
-
-/** Request and response header changes in the order in which they apply. */
-export interface MutationLists {
-  readonly request: readonly HeaderMutations[];
-  readonly response: readonly HeaderMutations[];
-}
-
-/** Where a request goes once the weights are cast. */
-export interface RouteTarget {
-  readonly cluster: string;
-  /** Overrides the route's; undefined where the target says nothing. */
-  readonly hostRewrite: string | undefined;
-  readonly mutations: MutationLists;
-  readonly filterConfig: PerFilterConfig;
-}
 
 export type HostRewrite =
   | { readonly kind: 'literal'; readonly host: string }
@@ -41,6 +28,8 @@ export type HostRewrite =
 
 export interface CompiledMirror {
   readonly cluster: string;
+  /** The request header that names the cluster; '' where `cluster` does. */
+  readonly clusterHeader: string;
   readonly ratio: number;
   readonly appendsShadowSuffix: boolean;
 }
@@ -59,12 +48,23 @@ export interface CompiledRouteAction {
   readonly maxStreamDurationMs: number | undefined;
   /** Upper bound of a `grpc-timeout` header; undefined: the header is not looked at; 0: no bound. */
   readonly maxGrpcTimeoutMs: number | undefined;
+  /** Taken off a `grpc-timeout`, so that the answer of this proxy is there before the client gives up. */
+  readonly grpcTimeoutOffsetMs: number;
+  /** The older way to limit requests is not in force: `max_stream_duration` is given. */
+  readonly usesStreamDuration: boolean;
+  /** What `max_stream_duration` makes of a `grpc-timeout`; undefined: nothing. */
+  readonly grpcStreamDuration: { readonly maxMs: number; readonly offsetMs: number } | undefined;
   readonly retryPolicy: CompiledRetryPolicy | undefined;
   readonly rewritePath: PathRewrite | undefined;
   readonly hostRewrite: HostRewrite | undefined;
   readonly appendXForwardedHost: boolean;
   readonly hash: RequestHash | undefined;
   readonly mirrors: readonly CompiledMirror[];
+  /** Redirects of the upstream that the proxy follows itself; undefined: none. */
+  readonly internalRedirect: CompiledInternalRedirect | undefined;
+  readonly rateLimits: readonly CompiledRateLimit[];
+  /** Those of the virtual host count besides the route's own; without own ones they always do. */
+  readonly includesVirtualHostRateLimits: boolean;
   /** By lower-cased upgrade type; `isConnect`: a CONNECT tunnel ends here, its bytes go upstream as they are. */
   readonly upgrades: ReadonlyMap<string, { readonly isEnabled: boolean; readonly isConnect: boolean }>;
 }
@@ -74,6 +74,7 @@ export interface RouteActionContext {
   readonly mutations: MutationLists;
   readonly mostSpecificWins: boolean;
   readonly filterConfig: PerFilterConfig;
+  readonly filterConfigs: FilterConfigCompilers | undefined;
   readonly virtualHostRetry: RetryPolicy | undefined;
   readonly virtualHostMirrors: readonly RouteAction_RequestMirrorPolicy[];
   readonly field: Field;
@@ -88,28 +89,20 @@ const NOT_FOUND_STATUS: Readonly<Record<number, number>> = {
 
 export function compileRouteAction(action: RouteAction, context: RouteActionContext): CompiledRouteAction {
   const { field, match } = context;
-  refuseFields(field, action, [
-    'metadataMatch',
-    'pathRewritePolicy',
-    'earlyDataPolicy',
-    'retryPolicyTypedConfig',
-    'rateLimits',
-    'includeVhRateLimits',
-    'grpcTimeoutOffset',
-    'internalRedirectPolicy',
-    'internalRedirectAction',
-    'maxInternalRedirects',
-    'hedgePolicy',
-    'cors',
-  ]);
+  refuseFields(field, action, ['pathRewritePolicy', 'earlyDataPolicy', 'retryPolicyTypedConfig', 'hedgePolicy', 'cors']);
+  if (action.priority === RoutingPriority.HIGH)
+    field.child('priority').reject('HIGH is not supported by this proxy: all requests count as DEFAULT');
   const mirrors = action.requestMirrorPolicies.length > 0 ? action.requestMirrorPolicies : context.virtualHostMirrors;
   return {
-    ...compileTargets(action, context),
+    ...compileTargets(action, context, field),
     clusterNotFoundStatus: NOT_FOUND_STATUS[action.clusterNotFoundResponseCode] ?? 503,
     timeoutMs: durationMs(action.timeout) ?? DEFAULT_TIMEOUT_MS,
     idleTimeoutMs: durationMs(action.idleTimeout),
     maxStreamDurationMs: durationMs(action.maxStreamDuration?.maxStreamDuration),
-    maxGrpcTimeoutMs: durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax ?? action.maxGrpcTimeout),
+    maxGrpcTimeoutMs: durationMs(action.maxGrpcTimeout),
+    grpcTimeoutOffsetMs: durationMs(action.grpcTimeoutOffset) ?? 0,
+    usesStreamDuration: action.maxStreamDuration !== undefined,
+    grpcStreamDuration: compileGrpcStreamDuration(action),
     retryPolicy: compileRetryPolicy(action.retryPolicy ?? context.virtualHostRetry, field.child('retry_policy')),
     rewritePath: compilePathRewrite({ prefix: action.prefixRewrite, regex: action.regexRewrite }, match, field),
     hostRewrite: compileHostRewrite(action, field),
@@ -117,81 +110,15 @@ export function compileRouteAction(action: RouteAction, context: RouteActionCont
     hash: compileHashPolicies(action.hashPolicy, field.child('hash_policy')),
     mirrors: mirrors.map((mirror, index) => compileMirror(mirror, field.child('request_mirror_policies', index))),
     upgrades: compileUpgrades(action, field),
+    internalRedirect: compileInternalRedirect(action, field),
+    rateLimits: compileRateLimits(action.rateLimits, field.child('rate_limits')),
+    includesVirtualHostRateLimits: action.includeVhRateLimits ?? false,
   };
 }
 
-function compileTargets(action: RouteAction, context: RouteActionContext): Pick<CompiledRouteAction, 'chooseTarget' | 'clusters'> {
-  const { field, mutations, filterConfig } = context;
-  const specifier = action.clusterSpecifier;
-  switch (specifier.case) {
-    case 'cluster': {
-      const target: RouteTarget = { cluster: specifier.value, hostRewrite: undefined, mutations, filterConfig };
-      return { chooseTarget: () => target, clusters: [specifier.value] };
-    }
-    case 'clusterHeader': {
-      const name = specifier.value.toLowerCase();
-      const chooseTarget = (request: RequestView): RouteTarget | undefined => {
-        const cluster = name === ':authority' || name === 'host' ? request.authority : request.header(name);
-        return cluster === undefined || cluster === '' ? undefined : { cluster, hostRewrite: undefined, mutations, filterConfig };
-      };
-      return { chooseTarget, clusters: [] };
-    }
-    case 'weightedClusters': {
-      const at = field.child('weighted_clusters');
-      refuseFields(at, specifier.value, ['randomValueSpecifier']);
-      const weights = specifier.value.clusters.map((cluster) => cluster.weight ?? 0);
-      const total = weights.reduce((sum, weight) => sum + weight, 0);
-      if (total === 0) at.reject('needs a sum of weights above 0');
-      const targets = specifier.value.clusters.map((cluster, index) =>
-        compileWeightedTarget(cluster, context, at.child('clusters', index)),
-      );
-      const chooseTarget = (request: RequestView): RouteTarget | undefined => {
-        let point = request.random * total;
-        for (let index = 0; index < targets.length; index++) {
-          point -= weights[index] as number;
-          if (point < 0) return targets[index];
-        }
-        return targets.at(-1);
-      };
-      return { chooseTarget, clusters: targets.map((target) => target.cluster) };
-    }
-    default:
-      field.reject('needs one of cluster, weighted_clusters, cluster_header');
-      return { chooseTarget: () => undefined, clusters: [] };
-  }
-}
-
-function compileWeightedTarget(cluster: WeightedCluster_ClusterWeight, context: RouteActionContext, field: Field): RouteTarget {
-  refuseFields(field, cluster, ['clusterHeader', 'metadataMatch']);
-  if (cluster.name === '') field.child('name').reject('is required');
-  const request = compileHeaderMutations(cluster.requestHeadersToAdd, cluster.requestHeadersToRemove, {
-    add: field.child('request_headers_to_add'),
-    remove: field.child('request_headers_to_remove'),
-  });
-  const response = compileHeaderMutations(cluster.responseHeadersToAdd, cluster.responseHeadersToRemove, {
-    add: field.child('response_headers_to_add'),
-    remove: field.child('response_headers_to_remove'),
-  });
-  const { mutations, mostSpecificWins } = context;
-  return {
-    cluster: cluster.name,
-    hostRewrite: cluster.hostRewriteSpecifier.case === undefined ? undefined : cluster.hostRewriteSpecifier.value,
-    mutations: {
-      request: combine(request, mutations.request, mostSpecificWins),
-      response: combine(response, mutations.response, mostSpecificWins),
-    },
-    filterConfig: compilePerFilterConfig(cluster.typedPerFilterConfig, context.filterConfig, field),
-  };
-}
-
-/** The level that applies last wins: the least specific one, unless the route configuration asks for the opposite. */
-export function combine(
-  inner: HeaderMutations | undefined,
-  outer: readonly HeaderMutations[],
-  mostSpecificWins: boolean,
-): readonly HeaderMutations[] {
-  if (inner === undefined) return outer;
-  return mostSpecificWins ? [...outer, inner] : [inner, ...outer];
+function compileGrpcStreamDuration({ maxStreamDuration }: RouteAction): CompiledRouteAction['grpcStreamDuration'] {
+  const maxMs = durationMs(maxStreamDuration?.grpcTimeoutHeaderMax);
+  return maxMs === undefined ? undefined : { maxMs, offsetMs: durationMs(maxStreamDuration?.grpcTimeoutHeaderOffset) ?? 0 };
 }
 
 function compileHostRewrite(action: RouteAction, field: Field): HostRewrite | undefined {
@@ -214,10 +141,10 @@ function compileHostRewrite(action: RouteAction, field: Field): HostRewrite | un
 }
 
 function compileMirror(mirror: RouteAction_RequestMirrorPolicy, field: Field): CompiledMirror {
-  refuseFields(field, mirror, ['clusterHeader']);
-  if (mirror.cluster === '') field.child('cluster').reject('is required');
+  if ((mirror.cluster === '') === (mirror.clusterHeader === '')) field.child('cluster').reject('give one of cluster and cluster_header');
   return {
     cluster: mirror.cluster,
+    clusterHeader: mirror.clusterHeader.toLowerCase(),
     ratio: runtimeFractionOf(mirror.runtimeFraction),
     appendsShadowSuffix: !mirror.disableShadowHostSuffixAppend,
   };

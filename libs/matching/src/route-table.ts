@@ -1,18 +1,29 @@
-import type { DataSource } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import type { RouteConfiguration } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import {
   type Route as RouteMessage,
   type VirtualHost,
   VirtualHost_TlsRequirementType,
 } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
-import { compileQueryParameters, compileRequestHeaders, type RequestCondition, runtimeFractionOf } from './conditions.ts';
+import {
+  compileDynamicMetadata,
+  compileQueryParameters,
+  compileRequestHeaders,
+  compileTlsContext,
+  type RequestCondition,
+  runtimeFractionOf,
+} from './conditions.ts';
+import { inlineBody } from './data-source.ts';
 import { Field, type FieldRejection, refuseFields } from './field.ts';
-import { compilePerFilterConfig, NO_FILTER_CONFIG, type PerFilterConfig } from './filter-configs.ts';
+import { type FilterConfigCompilers, NO_FILTER_CONFIG, type PerFilterConfig } from './filter-configs.ts';
 import { compileHeaderMutations, type HeaderMutations } from './header-mutations.ts';
-import { compilePathMatch, type PathMatch } from './path-match.ts';
+import { compilePathMatch, NO_PATH_MATCH, type PathMatch } from './path-match.ts';
+import { type CompiledRateLimit, compileRateLimits } from './rate-limits.ts';
 import { type CompiledRedirect, compileRedirect, TLS_REDIRECT } from './redirect.ts';
 import { pathOnly, type RequestView } from './request.ts';
-import { type CompiledRouteAction, combine, compileRouteAction, type MutationLists } from './route-action.ts';
+import { type CompiledRouteAction, compileRouteAction } from './route-action.ts';
+import { RouteIndex } from './route-index.ts';
+import { combine, type MutationLists } from './route-targets.ts';
+import { compileVirtualClusters, type VirtualClusterChoice } from './virtual-clusters.ts';
 import { DomainTable, stripPort } from './virtual-hosts.ts';
 
 /** What is common to the routes of a virtual host and needed while one of them is followed. */
@@ -21,6 +32,11 @@ export interface CompiledVirtualHost {
   /** x-envoy-attempt-count to the upstream and to the client. */
   readonly includesRequestAttemptCount: boolean;
   readonly includesAttemptCountInResponse: boolean;
+  readonly rateLimits: readonly CompiledRateLimit[];
+  /** x-envoy-is-timeout-retry to the upstream, from the second try on. */
+  readonly includesIsTimeoutRetry: boolean;
+  /** The group that a request is counted in; undefined: none. */
+  readonly virtualClusterOf: VirtualClusterChoice;
 }
 
 export type CompiledAction =
@@ -36,6 +52,8 @@ export interface CompiledRoute {
   /** For redirects and direct responses; a routed request takes those of its target. */
   readonly mutations: MutationLists;
   readonly filterConfig: PerFilterConfig;
+  /** Its requests are counted under this name; '' : they are not. */
+  readonly statPrefix: string;
   /** Name of the span, '' for the default. */
   readonly decoratorOperation: string;
   /** How much of a request body may be kept for retries; undefined: the listener's limit. */
@@ -50,8 +68,11 @@ interface MatchableRoute extends CompiledRoute {
 interface VirtualHostEntry {
   readonly virtualHost: CompiledVirtualHost;
   readonly routes: readonly MatchableRoute[];
+  readonly index: RouteIndex<MatchableRoute>;
   /** Answers everything that did not come by TLS. */
   readonly tlsRedirect: CompiledRoute | undefined;
+  /** Requests from inside of the mesh may come without TLS all the same. */
+  readonly allowsPlainInside: boolean;
 }
 
 /** A route configuration, compiled once; immutable. */
@@ -63,6 +84,7 @@ export class RouteTable {
   readonly internalOnlyHeaders: readonly string[];
   readonly #domains: DomainTable<VirtualHostEntry>;
   readonly #ignoresPort: boolean;
+  readonly #ignoresPathParameters: boolean;
 
   constructor(parts: {
     name: string;
@@ -70,32 +92,47 @@ export class RouteTable {
     internalOnlyHeaders: readonly string[];
     domains: DomainTable<VirtualHostEntry>;
     ignoresPort: boolean;
+    ignoresPathParameters: boolean;
   }) {
     this.name = parts.name;
     this.clusters = parts.clusters;
     this.internalOnlyHeaders = parts.internalOnlyHeaders;
     this.#domains = parts.domains;
     this.#ignoresPort = parts.ignoresPort;
+    this.#ignoresPathParameters = parts.ignoresPathParameters;
   }
 
   /** The first route of the request's virtual host that takes it; undefined: 404. Allocates nothing for plain paths. */
   match(request: RequestView): CompiledRoute | undefined {
     const entry = this.#domains.find(this.#ignoresPort ? stripPort(request.authority) : request.authority);
     if (entry === undefined) return undefined;
-    if (entry.tlsRedirect !== undefined && request.scheme !== 'https') return entry.tlsRedirect;
-    const path = pathOnly(request.path);
-    const isConnect = request.method === 'CONNECT';
-    for (const route of entry.routes) {
-      if (route.path.kind === 'connect' ? !isConnect : !route.path.matches(path)) continue;
-      if (holdsAll(route.conditions, request)) return route;
-    }
-    return undefined;
+    if (entry.tlsRedirect !== undefined && request.scheme !== 'https' && !(entry.allowsPlainInside && isFromInside(request)))
+      return entry.tlsRedirect;
+    const path = this.#ignoresPathParameters ? withoutParameters(pathOnly(request.path)) : pathOnly(request.path);
+    return entry.index.find(path, request, takes);
   }
 
   /** The virtual host that a host belongs to. */
   virtualHost(authority: string): CompiledVirtualHost | undefined {
     return this.#domains.find(this.#ignoresPort ? stripPort(authority) : authority)?.virtualHost;
   }
+}
+
+/** The connection manager says so of a request, by a header that nobody outside may set. */
+function isFromInside(request: RequestView): boolean {
+  return request.header('x-envoy-internal') === 'true';
+}
+
+/** `/a;v=1/b` is `/a` to routes. Source: envoy RouteEntryImplBase::sanitizePathBeforePathMatching (1.40). */
+function withoutParameters(path: string): string {
+  const semicolon = path.indexOf(';');
+  return semicolon < 0 ? path : path.slice(0, semicolon);
+}
+
+/** Of a route whose path fits. */
+function takes(route: MatchableRoute, request: RequestView): boolean {
+  if (route.path.kind === 'connect' ? request.method !== 'CONNECT' : request.path === '') return false;
+  return holdsAll(route.conditions, request);
 }
 
 function holdsAll(conditions: readonly RequestCondition[], request: RequestView): boolean {
@@ -107,19 +144,22 @@ function holdsAll(conditions: readonly RequestCondition[], request: RequestView)
 
 /**
  * Compiles a route configuration. Anything that cannot be used is rejected by its place, and then there is no table: the caller
- * refuses the resource and keeps what it had.
+ * refuses the resource and keeps what it had. `filterConfigs` read what routes say to HTTP filters; without them it is not looked at.
  */
 export function compileRouteConfiguration(
   message: RouteConfiguration,
   at: Field = new Field('', []),
+  options: { readonly filterConfigs?: FilterConfigCompilers | undefined } = {},
 ): { readonly table: RouteTable | undefined; readonly rejections: readonly FieldRejection[] } {
   const before = at.rejections.length;
-  refuseFields(at, message, ['vhds', 'clusterSpecifierPlugins', 'ignorePathParametersInPathMatching']);
+  refuseFields(at, message, ['vhds', 'clusterSpecifierPlugins']);
   const level: Level = {
     mutations: levelMutations(message, EMPTY_MUTATIONS, at, message.mostSpecificHeaderMutationsWins),
     mostSpecificWins: message.mostSpecificHeaderMutationsWins,
-    filterConfig: compilePerFilterConfig(message.typedPerFilterConfig, NO_FILTER_CONFIG, at),
+    filterConfig: NO_FILTER_CONFIG.extend(message.typedPerFilterConfig, options.filterConfigs, at),
+    filterConfigs: options.filterConfigs,
     mirrors: message.requestMirrorPolicies,
+    maxDirectBodyBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_BODY_BYTES,
   };
   const domains = new DomainTable<VirtualHostEntry>();
   const clusters = new Set<string>();
@@ -135,7 +175,14 @@ export function compileRouteConfiguration(
   if (at.rejections.length > before) return { table: undefined, rejections: at.rejections };
   const internalOnlyHeaders = message.internalOnlyHeaders.map((name) => name.toLowerCase());
   return {
-    table: new RouteTable({ name: message.name, clusters, internalOnlyHeaders, domains, ignoresPort: message.ignorePortInHostMatching }),
+    table: new RouteTable({
+      name: message.name,
+      clusters,
+      internalOnlyHeaders,
+      domains,
+      ignoresPort: message.ignorePortInHostMatching,
+      ignoresPathParameters: message.ignorePathParametersInPathMatching,
+    }),
     rejections: [],
   };
 }
@@ -144,8 +191,13 @@ interface Level {
   readonly mutations: MutationLists;
   readonly mostSpecificWins: boolean;
   readonly filterConfig: PerFilterConfig;
+  readonly filterConfigs: FilterConfigCompilers | undefined;
   readonly mirrors: VirtualHost['requestMirrorPolicies'];
+  readonly maxDirectBodyBytes: number;
 }
+
+/** Source: envoy RouteConfiguration.max_direct_response_body_size_bytes (1.40). */
+const DEFAULT_MAX_DIRECT_BODY_BYTES = 4096;
 
 const EMPTY_MUTATIONS: MutationLists = { request: [], response: [] };
 
@@ -167,24 +219,19 @@ function levelMutations(
 }
 
 function compileVirtualHost(message: VirtualHost, outer: Level, field: Field): VirtualHostEntry {
-  refuseFields(field, message, [
-    'matcher',
-    'virtualClusters',
-    'rateLimits',
-    'retryPolicyTypedConfig',
-    'hedgePolicy',
-    'includeIsTimeoutRetryHeader',
-    'cors',
-  ]);
+  refuseFields(field, message, ['matcher', 'retryPolicyTypedConfig', 'hedgePolicy', 'cors']);
   const virtualHost: CompiledVirtualHost = {
     name: message.name,
     includesRequestAttemptCount: message.includeRequestAttemptCount,
     includesAttemptCountInResponse: message.includeAttemptCountInResponse,
+    rateLimits: compileRateLimits(message.rateLimits, field.child('rate_limits')),
+    includesIsTimeoutRetry: message.includeIsTimeoutRetryHeader,
+    virtualClusterOf: compileVirtualClusters(message.virtualClusters, field.child('virtual_clusters')),
   };
   const level: Level = {
     ...outer,
     mutations: levelMutations(message, outer.mutations, field, outer.mostSpecificWins),
-    filterConfig: compilePerFilterConfig(message.typedPerFilterConfig, outer.filterConfig, field),
+    filterConfig: outer.filterConfig.extend(message.typedPerFilterConfig, outer.filterConfigs, field),
     mirrors: message.requestMirrorPolicies.length > 0 ? message.requestMirrorPolicies : outer.mirrors,
   };
   const routes = message.routes.map((route, index) => compileRoute(route, { message, virtualHost, level }, field.child('routes', index)));
@@ -197,10 +244,17 @@ function compileVirtualHost(message: VirtualHost, outer: Level, field: Field): V
           action: { kind: 'redirect', redirect: TLS_REDIRECT },
           mutations: EMPTY_MUTATIONS,
           filterConfig: NO_FILTER_CONFIG,
+          statPrefix: '',
           decoratorOperation: '',
           requestBufferLimitBytes: undefined,
         };
-  return { virtualHost, routes, tlsRedirect };
+  return {
+    virtualHost,
+    routes,
+    index: new RouteIndex(routes),
+    tlsRedirect,
+    allowsPlainInside: message.requireTls === VirtualHost_TlsRequirementType.EXTERNAL_ONLY,
+  };
 }
 
 function compileRoute(
@@ -210,7 +264,7 @@ function compileRoute(
 ): MatchableRoute {
   const { level } = parent;
   const mutations = levelMutations(message, level.mutations, field, level.mostSpecificWins);
-  const filterConfig = compilePerFilterConfig(message.typedPerFilterConfig, level.filterConfig, field);
+  const filterConfig = level.filterConfig.extend(message.typedPerFilterConfig, level.filterConfigs, field);
   const { path, conditions } = compileMatch(message, field.child('match'));
   refuseFields(field, message, ['tracing']);
   return {
@@ -219,6 +273,7 @@ function compileRoute(
     action: compileAction(message, { ...parent, path, mutations, filterConfig }, field),
     mutations,
     filterConfig,
+    statPrefix: message.statPrefix,
     decoratorOperation: message.decorator?.operation ?? '',
     requestBufferLimitBytes: message.perRequestBufferLimitBytes ?? parent.message.perRequestBufferLimitBytes,
     path,
@@ -229,10 +284,14 @@ function compileRoute(
 function compileMatch({ match }: RouteMessage, field: Field): { path: PathMatch; conditions: RequestCondition[] } {
   if (match === undefined) {
     field.reject('is required');
-    return { path: { kind: 'path', text: '', matches: () => false }, conditions: [] };
+    return { path: NO_PATH_MATCH, conditions: [] };
   }
-  refuseFields(field, match, ['tlsContext', 'dynamicMetadata']);
-  const conditions = [...compileRequestHeaders(match.headers, field), ...compileQueryParameters(match.queryParameters, field)];
+  const conditions = [
+    ...compileRequestHeaders(match.headers, field),
+    ...compileQueryParameters(match.queryParameters, field),
+    ...compileTlsContext(match.tlsContext),
+    ...compileDynamicMetadata(match.dynamicMetadata, field),
+  ];
   if (match.grpc !== undefined) conditions.push((request) => /^application\/grpc(?:\+|$)/.test(request.header('content-type') ?? ''));
   if (match.runtimeFraction !== undefined) {
     const ratio = runtimeFractionOf(match.runtimeFraction);
@@ -251,6 +310,7 @@ function compileAction({ action }: RouteMessage, context: ActionContext, field: 
         match,
         mutations,
         filterConfig,
+        filterConfigs: level.filterConfigs,
         mostSpecificWins: level.mostSpecificWins,
         virtualHostRetry: context.message.retryPolicy,
         virtualHostMirrors: level.mirrors,
@@ -264,7 +324,11 @@ function compileAction({ action }: RouteMessage, context: ActionContext, field: 
       const at = field.child('direct_response');
       const { status, body } = action.value;
       if (status < 200 || status > 599) at.child('status').reject('must be between 200 and 599');
-      return { kind: 'direct-response', status, body: inlineBody(body, at.child('body')) };
+      return {
+        kind: 'direct-response',
+        status,
+        body: limitedBody(inlineBody(body, at.child('body')), context.level.maxDirectBodyBytes, at),
+      };
     }
     default:
       field.reject('needs one of route, redirect, direct_response');
@@ -272,17 +336,10 @@ function compileAction({ action }: RouteMessage, context: ActionContext, field: 
   }
 }
 
-function inlineBody(source: DataSource | undefined, field: Field): Buffer {
-  const specifier = source?.specifier;
-  switch (specifier?.case) {
-    case undefined:
-      return Buffer.alloc(0);
-    case 'inlineString':
-      return Buffer.from(specifier.value, 'utf8');
-    case 'inlineBytes':
-      return Buffer.from(specifier.value);
-    default:
-      field.reject('only inline_string and inline_bytes are supported');
-      return Buffer.alloc(0);
-  }
+function limitedBody(body: Buffer, maxBytes: number, field: Field): Buffer {
+  if (body.length > maxBytes)
+    field
+      .child('body')
+      .reject(`has ${body.length} bytes; max_direct_response_body_size_bytes of the route configuration allows ${maxBytes}`);
+  return body;
 }
