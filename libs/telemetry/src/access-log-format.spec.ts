@@ -3,6 +3,21 @@ import { compileAccessLogFormat, ISTIO_TEXT_FORMAT } from './access-log-format.t
 import type { StreamInfo } from './stream-info.ts';
 import { aStream } from './testing/stream-info.ts';
 
+const CERTIFICATE = {
+  subject: 'CN=a',
+  issuer: 'CN=b',
+  serial: '0a',
+  sha256: 'ff',
+  sha1: 'ee',
+  uriSans: [],
+  dnsSans: [],
+  ipSans: [],
+  emailSans: [],
+  validFromMs: 0,
+  validToMs: Date.UTC(2030, 0, 1),
+  pem: '',
+};
+
 describe('access log format', () => {
   it("prints Istio's default line", () => {
     expect(compileAccessLogFormat(ISTIO_TEXT_FORMAT)(aStream())).toBe(
@@ -26,6 +41,28 @@ describe('access log format', () => {
     ['%DOWNSTREAM_PEER_URI_SAN% %UPSTREAM_PEER_URI_SAN%', '- spiffe://cluster.local/ns/default/sa/reviews'],
     ['%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %UPSTREAM_REMOTE_PORT%', '10.0.0.1 9080'],
     ['%RESPONSE_DURATION% %REQUEST_DURATION% %RESPONSE_TX_DURATION%', '6 1 2'],
+    ['%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)% %COMMON_DURATION(US_RX_BEG:DS_TX_END)%', '6000 2'],
+    ['%START_TIME(%a %d %b %Y %H:%M:%E3S %Z)%', 'Fri 02 Jan 2026 03:04:05.678 UTC'],
+    ['%PATH(NQ:ORIG)% %PATH(WQ:PATH)%', '/before /after?y', { originalPath: '/before?x', path: '/after?y' }],
+    ['%QUERY_PARAM(b)% %QUERY_PARAMS%', '2 a=1&b=2', { path: '/p?a=1&b=2' }],
+    ['%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER%', 'DeadlineExceeded DEADLINE_EXCEEDED 4', { grpcStatus: '4' }],
+    ['%GRPC_STATUS%', '-'],
+    [
+      '%DYNAMIC_METADATA(jwt:claims:sub)% %METADATA(DYNAMIC:jwt:claims)% %DYNAMIC_METADATA(jwt:none)%',
+      'anna {\\"sub\\":\\"anna\\"} -',
+      { dynamicMetadata: new Map([['jwt', { claims: { sub: 'anna' } }]]) },
+    ],
+    ['%CONNECTION_ID% %ACCESS_LOG_TYPE% %CUSTOM_FLAGS%', '7 DownstreamEnd -', { connectionId: 7 }],
+    ['%ACCESS_LOG_TYPE%', 'TcpConnectionEnd', { protocol: '' }],
+    ['%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_PORT%', '10.9.9.9:1 50000', { downstreamDirectRemoteAddress: '10.9.9.9:1' }],
+    ['%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_SUBJECT%', '- -'],
+    [
+      '%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_PEER_SERIAL% %DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%d)%',
+      'TLSv1.3 TLS_AES_128_GCM_SHA256 0a 2030-01-01',
+      {
+        downstreamTls: () => ({ version: 'TLSv1.3', cipher: 'TLS_AES_128_GCM_SHA256', sessionId: '', peer: CERTIFICATE, local: undefined }),
+      },
+    ],
   ];
   it.each(cases.map(([format, expected, overrides = {}]) => [format, expected, overrides] as const))(
     'prints %s as %s',
@@ -49,6 +86,10 @@ describe('access log format', () => {
     ['%PROTOCOL', 'an operator is not closed: write %NAME%, or %% for a percent sign at position 0'],
     ['%PROTOCOL(x)%', '%PROTOCOL% takes no argument at position 0'],
     ['%START_TIME(%Q)%', '%START_TIME%: time format %Q is not supported at position 0'],
+    ['%FILTER_STATE(x:PLAIN)%', '%FILTER_STATE%: this proxy has no filter state x; remove the operator at position 0'],
+    ['%METADATA(CLUSTER:a:b)%', '%METADATA%: CLUSTER metadata is not kept by this proxy; DYNAMIC is at position 0'],
+    ['%COMMON_DURATION(NOW:DS_TX_END)%', '%COMMON_DURATION%: NOW is not a point that this proxy knows'],
+    ['%GRPC_STATUS(LOUD)%', '%GRPC_STATUS%: takes CAMEL_STRING, SNAKE_STRING or NUMBER at position 0'],
   ])('refuses %s', (format, message) => {
     expect(() => compileAccessLogFormat(format)).toThrow(message);
   });
@@ -68,5 +109,23 @@ describe('access log format', () => {
       nested: { path: '/reviews/1?a=b' },
       fixed: 7,
     });
+  });
+
+  it('leaves out what is empty where it is told to, and sorts keys where it is told to', () => {
+    const format = {
+      z: '%RESPONSE_CODE%',
+      sni: '%REQUESTED_SERVER_NAME%',
+      inner: { sni: '%REQUESTED_SERVER_NAME%' },
+      a: 'x%REQUESTED_SERVER_NAME%',
+    };
+    const line = compileAccessLogFormat(format, { omitsEmptyValues: true, sortsKeys: true })(aStream());
+    expect(line).toBe('{"a":"x","z":200}\n');
+    expect(compileAccessLogFormat('[%REQUESTED_SERVER_NAME%]', { omitsEmptyValues: true })(aStream())).toBe('[]');
+  });
+
+  it('keeps metadata as it is in JSON', () => {
+    const info = aStream({ dynamicMetadata: new Map([['n', { list: [1, 2], flag: true }]]) });
+    const line = compileAccessLogFormat({ all: '%DYNAMIC_METADATA(n)%', flag: '%DYNAMIC_METADATA(n:flag)%' })(info);
+    expect(JSON.parse(line)).toEqual({ all: { list: [1, 2], flag: true }, flag: true });
   });
 });

@@ -1,5 +1,7 @@
-import type { CounterSeries, HistogramSeries, Metric, MetricRegistry } from './metric-registry.ts';
-import { type DestinationService, type PeerMetadata, RESPONSE_FLAG, type StreamInfo } from './stream-info.ts';
+import { type MetricOverride, overrideKey, planMetric } from './metric-overrides.ts';
+import type { CounterSeries, HistogramSeries, Metric, MetricOptions, MetricRegistry } from './metric-registry.ts';
+import { formatFlags } from './response-flags.ts';
+import type { DestinationService, PeerMetadata, StreamInfo } from './stream-info.ts';
 
 /** The labels of Istio's HTTP metrics, in their order. Source: istio/proxy source/extensions/filters/http/istio_stats (1.32). */
 export const ISTIO_LABELS = [
@@ -31,7 +33,7 @@ export const ISTIO_LABELS = [
 ] as const;
 
 /** TCP metrics have neither a response code nor a gRPC status. */
-export const ISTIO_TCP_LABELS = ISTIO_LABELS.filter((label) => label !== 'response_code' && label !== 'grpc_response_status');
+const ISTIO_TCP_LABELS = ISTIO_LABELS.filter((label) => label !== 'response_code' && label !== 'grpc_response_status');
 
 /** Whose view is reported: the client's proxy (gateways too) is the source, the server's the destination. */
 export type Reporter = 'source' | 'destination';
@@ -52,42 +54,65 @@ export interface TcpSeries {
   readonly received: CounterSeries;
 }
 
+/** undefined: the metric is switched off. */
 interface HttpSeries {
-  readonly requests: CounterSeries;
-  readonly duration: HistogramSeries;
-  readonly requestBytes: HistogramSeries;
-  readonly responseBytes: HistogramSeries;
+  readonly requests: CounterSeries | undefined;
+  readonly duration: HistogramSeries | undefined;
+  readonly requestBytes: HistogramSeries | undefined;
+  readonly responseBytes: HistogramSeries | undefined;
+  readonly requestMessages: CounterSeries | undefined;
+  readonly responseMessages: CounterSeries | undefined;
 }
+
+/** The series of a stream, from the values of the standard labels. */
+type SeriesOf<S> = (values: readonly string[], info: StreamInfo) => S | undefined;
 
 interface IstioMetrics {
-  readonly requests: Metric<CounterSeries>;
-  readonly duration: Metric<HistogramSeries>;
-  readonly requestBytes: Metric<HistogramSeries>;
-  readonly responseBytes: Metric<HistogramSeries>;
-  readonly opened: Metric<CounterSeries>;
-  readonly closed: Metric<CounterSeries>;
-  readonly sent: Metric<CounterSeries>;
-  readonly received: Metric<CounterSeries>;
+  readonly requests: SeriesOf<CounterSeries>;
+  readonly duration: SeriesOf<HistogramSeries>;
+  readonly requestBytes: SeriesOf<HistogramSeries>;
+  readonly responseBytes: SeriesOf<HistogramSeries>;
+  readonly requestMessages: SeriesOf<CounterSeries>;
+  readonly responseMessages: SeriesOf<CounterSeries>;
+  readonly opened: SeriesOf<CounterSeries>;
+  readonly closed: SeriesOf<CounterSeries>;
+  readonly sent: SeriesOf<CounterSeries>;
+  readonly received: SeriesOf<CounterSeries>;
 }
 
-function defineMetrics(registry: MetricRegistry): IstioMetrics {
+function defineMetrics(registry: MetricRegistry, overrides: readonly MetricOverride[]): IstioMetrics {
+  const define = <S>(
+    make: (options: MetricOptions) => Metric<S>,
+    { name, help, labels }: { readonly name: string; readonly help: string; readonly labels: readonly string[] },
+  ): SeriesOf<S> => {
+    const plan = planMetric(name, labels, overrides);
+    if (plan === undefined) return () => undefined;
+    const metric = make({ name, help, labels: plan.labels });
+    return (values, info) => metric.series(...plan.values(values, info));
+  };
+  const counter = (name: string, help: string, labels: readonly string[]): SeriesOf<CounterSeries> =>
+    define(registry.counter, { name, help, labels });
+  const histogram = (name: string, help: string, labels: readonly string[]): SeriesOf<HistogramSeries> =>
+    define(registry.histogram, { name, help, labels });
   const labels = ISTIO_LABELS;
   const tcp = ISTIO_TCP_LABELS;
+  const messages = ISTIO_LABELS.slice(0, MESSAGE_LABEL_COUNT);
   return {
-    requests: registry.counter({ name: 'istio_requests_total', help: 'Requests', labels }),
-    duration: registry.histogram({ name: 'istio_request_duration_milliseconds', help: 'Duration of requests in milliseconds', labels }),
-    requestBytes: registry.histogram({ name: 'istio_request_bytes', help: 'Bytes of requests, headers included', labels }),
-    responseBytes: registry.histogram({ name: 'istio_response_bytes', help: 'Bytes of responses, headers included', labels }),
-    opened: registry.counter({ name: 'istio_tcp_connections_opened_total', help: 'TCP connections opened', labels: tcp }),
-    closed: registry.counter({ name: 'istio_tcp_connections_closed_total', help: 'TCP connections closed', labels: tcp }),
-    sent: registry.counter({ name: 'istio_tcp_sent_bytes_total', help: 'Bytes sent to the downstream of TCP connections', labels: tcp }),
-    received: registry.counter({
-      name: 'istio_tcp_received_bytes_total',
-      help: 'Bytes received from the downstream of TCP connections',
-      labels: tcp,
-    }),
+    requests: counter('istio_requests_total', 'Requests', labels),
+    duration: histogram('istio_request_duration_milliseconds', 'Duration of requests in milliseconds', labels),
+    requestBytes: histogram('istio_request_bytes', 'Bytes of requests, headers included', labels),
+    responseBytes: histogram('istio_response_bytes', 'Bytes of responses, headers included', labels),
+    requestMessages: counter('istio_request_messages_total', 'gRPC messages of clients', messages),
+    responseMessages: counter('istio_response_messages_total', 'gRPC messages of servers', messages),
+    opened: counter('istio_tcp_connections_opened_total', 'TCP connections opened', tcp),
+    closed: counter('istio_tcp_connections_closed_total', 'TCP connections closed', tcp),
+    sent: counter('istio_tcp_sent_bytes_total', 'Bytes sent to the downstream of TCP connections', tcp),
+    received: counter('istio_tcp_received_bytes_total', 'Bytes received from the downstream of TCP connections', tcp),
   };
 }
+
+// The counters of gRPC messages have no labels of what only the end of a request tells.
+const MESSAGE_LABEL_COUNT = 20;
 
 export interface IstioStatsOptions {
   readonly registry: MetricRegistry;
@@ -96,13 +121,17 @@ export interface IstioStatsOptions {
   readonly local: PeerMetadata;
   /** Where the destination service is not known, take the Host header for it: outbound sidecars, not gateways. */
   readonly fallsBackToHost?: boolean;
+  /** By the configuration; later ones win. */
+  readonly overrides?: readonly MetricOverride[];
 }
 
 const MAX_CACHED_KEYS = 20_000;
 
 /** Istio's standard metrics. In the steady state a request costs one map lookup and a few additions. */
 export function createIstioStats(options: IstioStatsOptions): IstioStats {
-  const metrics = defineMetrics(options.registry);
+  const overrides = options.overrides ?? [];
+  const metrics = defineMetrics(options.registry, overrides);
+  const extraKey = overrideKey(overrides);
   const cache = new Map<string, HttpSeries>();
   const identities = new IdentityNumbers();
 
@@ -118,16 +147,22 @@ export function createIstioStats(options: IstioStatsOptions): IstioStats {
       options.reporter === 'source'
         ? `${info.upstreamPeerUriSan}\n${info.upstreamLocalUriSan}`
         : `${info.downstreamPeerUriSan}\n${info.downstreamLocalUriSan}\n${info.isDownstreamMtls}`;
-    return `${info.responseCode}\n${flagText}\n${peer}\n${service}\n${principals}\n${info.grpcStatus}\n${isGrpc(info)}`;
+    const key = `${info.responseCode}\n${flagText}\n${peer}\n${service}\n${principals}\n${info.grpcStatus}\n${isGrpc(info)}`;
+    return extraKey === undefined ? key : `${key}\n${extraKey(info)}`;
   };
 
   const create = (info: StreamInfo): HttpSeries => {
-    const values = labelValues(info, options, isGrpc(info) ? 'grpc' : 'http');
+    const protocol = isGrpc(info) ? 'grpc' : 'http';
+    const values = labelValues(info, options, protocol);
+    const countsMessages = protocol === 'grpc' && info.grpcMessages !== undefined;
+    const messageValues = values.slice(0, MESSAGE_LABEL_COUNT);
     return {
-      requests: metrics.requests.series(...values),
-      duration: metrics.duration.series(...values),
-      requestBytes: metrics.requestBytes.series(...values),
-      responseBytes: metrics.responseBytes.series(...values),
+      requests: metrics.requests(values, info),
+      duration: metrics.duration(values, info),
+      requestBytes: metrics.requestBytes(values, info),
+      responseBytes: metrics.responseBytes(values, info),
+      requestMessages: countsMessages ? metrics.requestMessages(messageValues, info) : undefined,
+      responseMessages: countsMessages ? metrics.responseMessages(messageValues, info) : undefined,
     };
   };
 
@@ -140,19 +175,22 @@ export function createIstioStats(options: IstioStatsOptions): IstioStats {
         if (cache.size >= MAX_CACHED_KEYS) cache.clear();
         cache.set(key, series);
       }
-      series.requests.value++;
-      series.duration.observe(info.endMonotonicMs - info.startMonotonicMs);
-      series.requestBytes.observe(info.wireBytesReceived);
-      series.responseBytes.observe(info.wireBytesSent);
+      if (series.requests !== undefined) series.requests.value++;
+      series.duration?.observe(info.endMonotonicMs - info.startMonotonicMs);
+      series.requestBytes?.observe(info.wireBytesReceived);
+      series.responseBytes?.observe(info.wireBytesSent);
+      if (info.grpcMessages === undefined) return;
+      if (series.requestMessages !== undefined) series.requestMessages.value += info.grpcMessages.request;
+      if (series.responseMessages !== undefined) series.responseMessages.value += info.grpcMessages.response;
     },
     tcpSeries(info) {
       const all = labelValues(info, options, 'tcp');
       const values = all.filter((_, index) => ISTIO_LABELS[index] !== 'response_code' && ISTIO_LABELS[index] !== 'grpc_response_status');
       return {
-        opened: metrics.opened.series(...values),
-        closed: metrics.closed.series(...values),
-        sent: metrics.sent.series(...values),
-        received: metrics.received.series(...values),
+        opened: metrics.opened(values, info) ?? { value: 0 },
+        closed: metrics.closed(values, info) ?? { value: 0 },
+        sent: metrics.sent(values, info) ?? { value: 0 },
+        received: metrics.received(values, info) ?? { value: 0 },
       };
     },
   };
@@ -219,9 +257,4 @@ function serviceLabels(info: StreamInfo, options: IstioStatsOptions): Destinatio
   if (SPECIAL_CLUSTERS.includes(info.upstreamCluster)) return { host: info.upstreamCluster, name: info.upstreamCluster, namespace: '' };
   const host = options.fallsBackToHost ? info.authority : '';
   return { host, name: host, namespace: '' };
-}
-
-/** `-` without any; several are joined by commas. */
-export function formatFlags(info: StreamInfo): string {
-  return info.flags.length === 0 ? '-' : info.flags.map((flag) => RESPONSE_FLAG[flag]).join(',');
 }

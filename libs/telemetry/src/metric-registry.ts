@@ -63,7 +63,7 @@ export interface MetricRegistry {
 }
 
 /** Envoy's default histogram buckets. Source: envoy Stats::HistogramSettingsImpl::defaultBuckets (1.40). */
-export const ENVOY_BUCKETS: readonly number[] = [
+const ENVOY_BUCKETS: readonly number[] = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000,
 ];
 
@@ -75,18 +75,19 @@ export function createMetricRegistry(options: { readonly maxSeriesPerMetric?: nu
   const metrics = new Map<string, AnyMetric>();
   const collectors = new Set<() => void>();
 
+  const kinds = new Map<string, MetricKind>();
+
   const define = <S>(shape: MetricShape<S>): Metric<S> => {
-    const known = metrics.get(shape.name);
-    if (known !== undefined) {
-      if (known.kind !== shape.kind || known.labels.join() !== shape.labels.join()) {
-        throw new Error(`metric ${shape.name} is already defined as a ${known.kind} with labels ${known.labels.join()}`);
-      }
-      return known as Metric<S>;
-    }
+    const kind = kinds.get(shape.name) ?? shape.kind;
+    if (kind !== shape.kind) throw new Error(`metric ${shape.name} is already defined as a ${kind}`);
+    kinds.set(shape.name, kind);
+    const key = `${shape.name}\n${shape.labels.join()}`;
+    const known = metrics.get(key);
+    if (known !== undefined) return known as Metric<S>;
     const metric = new SeriesTable<S>(shape, maxSeries, (name) => {
       dropped.series(name).value++;
     });
-    metrics.set(shape.name, metric);
+    metrics.set(key, metric);
     return metric;
   };
 
@@ -106,11 +107,13 @@ export function createMetricRegistry(options: { readonly maxSeriesPerMetric?: nu
       return [...metrics.values()];
     },
     renderPrometheus(filter) {
-      let text = '';
+      // Metrics of one name and several sets of labels are one family.
+      const families = new Map<string, string>();
       for (const metric of registry.collect()) {
-        if (metric.size > 0 && (filter === undefined || filter(metric.name))) text += renderMetric(metric);
+        if (metric.size === 0 || filter?.(metric.name) === false) continue;
+        families.set(metric.name, (families.get(metric.name) ?? renderHead(metric)) + renderSeries(metric));
       }
-      return text;
+      return [...families.values()].join('');
     },
   };
   const dropped = registry.counter({
@@ -209,8 +212,12 @@ class Histogram implements HistogramSeries {
   }
 }
 
-function renderMetric(metric: AnyMetric): string {
-  let text = `# HELP ${metric.name} ${escapeHelp(metric.help)}\n# TYPE ${metric.name} ${metric.kind}\n`;
+function renderHead({ name, help, kind }: AnyMetric): string {
+  return `# HELP ${name} ${escapeHelp(help)}\n# TYPE ${name} ${kind}\n`;
+}
+
+function renderSeries(metric: AnyMetric): string {
+  let text = '';
   for (const { values, series } of metric.entries()) {
     const labels = renderLabels(metric.labels, values);
     if (metric.kind === 'histogram') text += renderHistogram(metric, labels, series as HistogramSeries);

@@ -23,6 +23,7 @@ export const RESPONSE_FLAG = {
   upstreamMaxStreamDurationReached: 'UMSDR',
   noClusterFound: 'NC',
   durationTimeout: 'DT',
+  dropOverload: 'DO',
 } as const;
 
 export type ResponseFlag = keyof typeof RESPONSE_FLAG;
@@ -58,6 +59,8 @@ export interface StreamInfo {
   readonly startMonotonicMs: number;
   /** `HTTP/1.1`, `HTTP/1.0`, `HTTP/2`; '' for TCP. */
   protocol: string;
+  /** Why an entry is logged before the end: `TcpUpstreamConnected`, `TcpPeriodic`; absent at the end. */
+  accessLogType?: string | undefined;
   method: string;
   /** Path with query, as routed (rewritten); the original is `originalPath` where a rewrite happened, else ''. */
   path: string;
@@ -88,6 +91,8 @@ export interface StreamInfo {
   /** What the route calls its requests (`decorator.operation`), or ''. */
   operation: string;
   virtualHostName: string;
+  /** The group of requests of its virtual host that it belongs to; '' or absent: to none. */
+  virtualClusterName?: string;
   upstreamCluster: string;
   /** `127.0.0.1:9080`, or a socket's path. */
   upstreamHost: string;
@@ -110,4 +115,47 @@ export interface StreamInfo {
   grpcStatus: string;
   traceId: string;
   requestId: string;
+  /** What only some streams have; undefined reads as nothing. */
+  readonly connectionId?: number;
+  readonly dynamicMetadata?: ReadonlyMap<string, Readonly<Record<string, unknown>>> | undefined;
+  /** The peer of the connection itself, whatever headers say. */
+  readonly downstreamDirectRemoteAddress?: string;
+  readonly headerBytesReceived?: number;
+  /** When the whole request was there (monotonic ms); 0 before. */
+  readonly requestEndMs?: number;
+  /** gRPC messages that went through, where the filter counted them. */
+  readonly grpcMessages?: { readonly request: number; readonly response: number } | undefined;
+  /** Whether a span of this request is recorded. */
+  isTraced?: boolean;
+  readonly isHealthCheck?: boolean;
+  /** TLS of the downstream connection, looked at when it is asked for. */
+  downstreamTls?(): TlsFacts | undefined;
+}
+
+/** What is known of a TLS connection; '' where nothing is. */
+export interface TlsFacts {
+  /** `TLSv1.3` */
+  readonly version: string;
+  /** OpenSSL's name: `TLS_AES_256_GCM_SHA384`. */
+  readonly cipher: string;
+  readonly sessionId: string;
+  readonly peer: CertificateFacts | undefined;
+  readonly local: CertificateFacts | undefined;
+}
+
+export interface CertificateFacts {
+  readonly subject: string;
+  readonly issuer: string;
+  /** Lower-case hex. */
+  readonly serial: string;
+  readonly sha256: string;
+  readonly sha1: string;
+  readonly uriSans: readonly string[];
+  readonly dnsSans: readonly string[];
+  readonly ipSans: readonly string[];
+  readonly emailSans: readonly string[];
+  readonly validFromMs: number;
+  readonly validToMs: number;
+  /** PEM. */
+  readonly pem: string;
 }

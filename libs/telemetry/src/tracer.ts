@@ -1,7 +1,7 @@
 import type { Clock, Random } from '@mizzen/core';
-import { formatFlags } from './istio-metrics.ts';
+import { isErrorSpan, requestEvents, requestTags, type SpanEvent } from './span-tags.ts';
 import type { HeaderReader, PeerMetadata, StreamInfo } from './stream-info.ts';
-import { randomHex, readTraceContext, type TraceContext, traceHeaders } from './trace-context.ts';
+import { type Propagation, randomHex, readB3Decision, readTraceContext, type TraceContext, traceHeaders } from './trace-context.ts';
 
 /** A span that ended: what an exporter is given. */
 export interface FinishedSpan {
@@ -14,6 +14,10 @@ export interface FinishedSpan {
   readonly endTimeMs: number;
   readonly isError: boolean;
   readonly tags: readonly (readonly [string, string])[];
+  /** With `verbose` alone. */
+  readonly events?: readonly SpanEvent[];
+  /** The span has the id of its caller's (Zipkin's shared span context). */
+  readonly isShared?: boolean;
 }
 
 export interface SpanSink {
@@ -34,8 +38,21 @@ export interface Tracer {
 export interface TracerOptions {
   readonly clock: Clock;
   readonly random: Random;
-  /** 0 to 1. */
+  /** The share of requests that nobody decided about yet, 0 to 1. */
   readonly samplingRatio: number;
+  /** The share of requests with x-client-trace-id that is recorded, 0 to 1. Default 1. */
+  readonly clientSamplingRatio?: number;
+  /** Of those that would be recorded for one of these reasons, 0 to 1. Default 1. */
+  readonly overallSamplingRatio?: number;
+  /** Which headers carry the context. Default 'any': W3C, and B3 where a request came with it. */
+  readonly propagation?: Propagation;
+  /** Trace ids of 16 digits, as B3 once had. */
+  readonly usesShortTraceIds?: boolean;
+  /** A server's span has its caller's id. */
+  readonly sharesSpans?: boolean;
+  readonly isVerbose?: boolean;
+  /** What a span is called whose route has no operation: the authority, or `egress` and the authority. */
+  readonly nameWithoutOperation?: 'authority';
   /** Client on outbound listeners (and gateways), server on inbound ones. */
   readonly kind: 'client' | 'server';
   readonly nodeId: string;
@@ -44,8 +61,8 @@ export interface TracerOptions {
   readonly sink: SpanSink;
   /** Longer paths are cut in the tag. Envoy's default is 256. */
   readonly maxPathTagLength?: number;
-  /** Tags with a fixed value or of a request header. */
-  readonly customTags?: readonly { readonly tag: string; readonly value: (header: HeaderReader) => string | undefined }[];
+  /** Beside Envoy's own; '' and undefined are left out. */
+  readonly customTags?: readonly { readonly tag: string; readonly value: (info: StreamInfo) => string | undefined }[];
 }
 
 const NO_HEADERS: SpanHandle = { headersToSet: [], end: () => {} };
@@ -56,42 +73,53 @@ export function createTracer(options: TracerOptions): Tracer {
     ['node_id', options.nodeId],
     ['component', 'proxy'],
     ['istio.canonical_service', options.local.canonicalService],
-    ['istio.canonical_revision', options.local.canonicalRevision],
+    ['istio.canonical_revision', options.local.canonicalService === '' ? '' : options.local.canonicalRevision],
     ['istio.mesh_id', options.meshId],
     ['istio.namespace', options.local.namespace],
     ['istio.cluster_id', options.local.clusterId],
   ];
+  const propagation = options.propagation ?? 'any';
   return {
     start(header, info) {
-      const parent = readTraceContext(header);
+      const parent = readTraceContext(header, propagation);
       // Someone before decided against it: the headers are passed on as they are.
       if (parent !== undefined && !parent.isSampled) {
         info.traceId = parent.traceId;
         return NO_HEADERS;
       }
+      const decision = parent === undefined ? readB3Decision(header) : undefined;
+      const traceId = parent?.traceId ?? newTraceId(options);
+      const isShared = options.sharesSpans === true && options.kind === 'server' && parent !== undefined;
       const context: TraceContext = {
-        traceId: parent?.traceId ?? randomHex(16, options.random),
-        spanId: randomHex(8, options.random),
-        isSampled: parent !== undefined || options.random() < options.samplingRatio,
-        form: parent?.form ?? 'w3c',
+        traceId,
+        spanId: isShared ? parent.spanId : randomHex(8, options.random),
+        isSampled: parent !== undefined || (decision?.isSampled ?? decide(header, options)),
+        form: parent?.form ?? decision?.form ?? (propagation === 'b3' ? 'b3' : 'w3c'),
       };
       info.traceId = context.traceId;
-      const parentSpanId = parent?.spanId ?? '';
-      const headersToSet = traceHeaders(context, parentSpanId);
+      info.isTraced = context.isSampled;
+      const parentSpanId = isShared ? (parent.parentSpanId ?? '') : (parent?.spanId ?? '');
+      const headersToSet = traceHeaders(context, { parentSpanId, propagation });
       if (!context.isSampled) return { headersToSet, end: NO_HEADERS.end };
       return {
         headersToSet,
         end(ended) {
+          const custom = (options.customTags ?? []).map(({ tag, value }) => [tag, value(ended) ?? ''] as const);
+          const tags = [...istioTags, ...requestTags(ended, options.maxPathTagLength ?? 256), ...custom].filter(
+            ([, value]) => value !== '',
+          );
           options.sink.add({
             traceId: context.traceId,
             spanId: context.spanId,
             parentSpanId,
-            name: spanName(ended),
+            name: spanName(ended, options),
             kind: options.kind,
             startTimeMs: ended.startTimeMs,
             endTimeMs: ended.startTimeMs + (ended.endMonotonicMs - ended.startMonotonicMs),
-            isError: ended.responseCode >= 500 || ended.responseCode === 0,
-            tags: [...istioTags, ...requestTags(ended, options)],
+            isError: isErrorSpan(ended),
+            tags,
+            ...(options.isVerbose === true ? { events: requestEvents(ended) } : {}),
+            ...(isShared ? { isShared } : {}),
           });
         },
       };
@@ -99,31 +127,28 @@ export function createTracer(options: TracerOptions): Tracer {
   };
 }
 
-/** What the route says; without that Istio's form: the service's host and port, and a star for any path. */
-function spanName(info: StreamInfo): string {
-  if (info.operation !== '') return info.operation;
-  const [, port = ''] = /^(?:in|out)bound\|(\d+)\|/.exec(info.upstreamCluster) ?? [];
-  const host = info.destinationService?.host;
-  return host === undefined || host === '' ? `${info.authority}/*` : `${host}${port === '' ? '' : `:${port}`}/*`;
+function newTraceId({ random, usesShortTraceIds = false }: TracerOptions): string {
+  return usesShortTraceIds ? randomHex(8, random) : randomHex(16, random);
 }
 
-function requestTags(info: StreamInfo, options: TracerOptions): readonly (readonly [string, string])[] {
-  const path = (info.originalPath || info.path).slice(0, options.maxPathTagLength ?? 256);
-  const tags: (readonly [string, string])[] = [
-    ['guid:x-request-id', info.requestId],
-    ['http.method', info.method],
-    ['http.url', `${info.scheme || 'http'}://${info.authority}${path}`],
-    ['http.protocol', info.protocol],
-    ['http.status_code', String(info.responseCode)],
-    ['response_flags', formatFlags(info)],
-    ['request_size', String(info.bytesReceived)],
-    ['response_size', String(info.bytesSent)],
-    ['upstream_cluster', info.upstreamCluster],
-    ['upstream_cluster.name', info.upstreamCluster],
-    ['peer.address', info.downstreamRemoteAddress],
-    ['user_agent', info.requestHeader('user-agent') ?? ''],
-  ];
-  if (info.responseCode >= 500 || info.responseCode === 0) tags.push(['error', 'true']);
-  for (const custom of options.customTags ?? []) tags.push([custom.tag, custom.value(info.requestHeader) ?? '']);
-  return tags.filter(([, value]) => value !== '');
+/**
+ * Whether a request that brings no decision is recorded: asked for by the client, by a service of the mesh, or by chance; and then
+ * `overall_sampling` of those. Source: envoy ConnectionManagerUtility::mutateTracingRequestHeader (1.40).
+ */
+function decide(header: HeaderReader, options: TracerOptions): boolean {
+  const chance = (ratio: number): boolean => ratio >= 1 || options.random() < ratio;
+  const isAsked =
+    (header('x-client-trace-id') !== undefined && chance(options.clientSamplingRatio ?? 1)) ||
+    (header('x-envoy-force-trace') !== undefined && header('x-envoy-internal') === 'true') ||
+    chance(options.samplingRatio);
+  return isAsked && chance(options.overallSamplingRatio ?? 1);
+}
+
+/** What the route says; else Istio's form where the service is known (its host and port, and a star for any path); else as Envoy. */
+function spanName(info: StreamInfo, options: TracerOptions): string {
+  if (info.operation !== '') return info.operation;
+  const host = info.destinationService?.host ?? '';
+  if (host === '') return options.nameWithoutOperation === 'authority' ? info.authority : `egress ${info.authority}`;
+  const [, port = ''] = /^(?:in|out)bound\|(\d+)\|/.exec(info.upstreamCluster) ?? [];
+  return `${host}${port === '' ? '' : `:${port}`}/*`;
 }
