@@ -1,12 +1,23 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { HealthStatus } from '@mizzen/xds-api/envoy/config/core/v3/health_check';
-import { type ClusterLoadAssignment, ClusterLoadAssignmentSchema } from '@mizzen/xds-api/envoy/config/endpoint/v3/endpoint';
 import {
+  type ClusterLoadAssignment,
+  ClusterLoadAssignment_Policy_DropOverloadSchema,
+  ClusterLoadAssignment_PolicySchema,
+  ClusterLoadAssignmentSchema,
+} from '@mizzen/xds-api/envoy/config/endpoint/v3/endpoint';
+import {
+  Endpoint_AdditionalAddressSchema,
+  Endpoint_HealthCheckConfigSchema,
+  type Endpoint as EndpointMessage,
   EndpointSchema,
   type LbEndpoint,
   LbEndpointSchema,
+  type LocalityLbEndpoints,
+  LocalityLbEndpoints_LbEndpointListSchema,
   LocalityLbEndpointsSchema,
 } from '@mizzen/xds-api/envoy/config/endpoint/v3/endpoint_components';
+import { FractionalPercent_DenominatorType as Denominator } from '@mizzen/xds-api/envoy/type/v3/percent';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { compileAddress } from '../config/values.ts';
@@ -15,6 +26,18 @@ import type { SocketAddress } from '../contract.ts';
 /** The endpoints of a cluster, compiled: no message is kept for any of them. */
 export interface AssignmentConfig {
   readonly localities: readonly LocalityConfig[];
+  /** Percent: how much more than its share a priority can take. */
+  readonly overprovisioningPercent: number;
+  /** Priorities are judged by the weights of their endpoints. */
+  readonly isHealthWeighted: boolean;
+  /** Requests that are dropped by order of the control plane, in this order. */
+  readonly drops: readonly DropConfig[];
+}
+
+export interface DropConfig {
+  readonly category: string;
+  /** 0 to 1. */
+  readonly ratio: number;
 }
 
 export interface LocalityConfig {
@@ -31,19 +54,63 @@ export interface EndpointConfig {
   readonly hostname: string;
   readonly weight: number;
   readonly health: EndpointHealth;
-  /** `envoy.transport_socket_match`, which transport socket it needs; undefined without. Equal ones are shared. */
-  readonly transportLabels: Readonly<Record<string, unknown>> | undefined;
+  /** What few endpoints have; equal ones are shared. */
+  readonly details: EndpointDetails;
   /** Istio's `name;namespace;canonical service;canonical revision;cluster id`, or ''. */
   readonly workload: string;
 }
 
+export interface EndpointDetails {
+  /** `envoy.transport_socket_match`, which transport socket it needs. */
+  readonly transportLabels: JsonObject | undefined;
+  /** `envoy.lb`: which subsets it belongs to, `hash_key`, `canary`. */
+  readonly lbMetadata: JsonObject | undefined;
+  /** More addresses of the same endpoint, tried in turn with the first. */
+  readonly moreAddresses: readonly SocketAddress[];
+  readonly healthCheck: EndpointHealthCheck | undefined;
+}
+
+export interface EndpointHealthCheck {
+  /** undefined: the endpoint's own. */
+  readonly port: number | undefined;
+  readonly address: SocketAddress | undefined;
+  /** For the Host header and authority of checks; ''. */
+  readonly hostname: string;
+  readonly isDisabled: boolean;
+}
+
+/** As the control plane says. */
 export type EndpointHealth = 'healthy' | 'degraded' | 'unhealthy';
+
+// Source: envoy docs, ClusterLoadAssignment.Policy.overprovisioning_factor (1.40).
+const DEFAULT_OVERPROVISIONING_PERCENT = 140;
+const MAX_PRIORITY = 128;
+
+export const NO_ENDPOINTS: AssignmentConfig = {
+  localities: [],
+  overprovisioningPercent: DEFAULT_OVERPROVISIONING_PERCENT,
+  isHealthWeighted: false,
+  drops: [],
+};
 
 const SUPPORTED = {
   [ClusterLoadAssignmentSchema.typeName]: ['cluster_name', 'endpoints', 'policy'],
-  [LocalityLbEndpointsSchema.typeName]: ['locality', 'metadata', 'lb_endpoints', 'load_balancing_weight', 'priority', 'proximity'],
+  [ClusterLoadAssignment_PolicySchema.typeName]: ['drop_overloads', 'overprovisioning_factor', 'weighted_priority_health'],
+  [ClusterLoadAssignment_Policy_DropOverloadSchema.typeName]: ['category', 'drop_percentage'],
+  [LocalityLbEndpointsSchema.typeName]: [
+    'locality',
+    'metadata',
+    'lb_endpoints',
+    'load_balancer_endpoints',
+    'load_balancing_weight',
+    'priority',
+    'proximity',
+  ],
+  [LocalityLbEndpoints_LbEndpointListSchema.typeName]: ['lb_endpoints'],
   [LbEndpointSchema.typeName]: ['endpoint', 'health_status', 'metadata', 'load_balancing_weight'],
-  [EndpointSchema.typeName]: ['address', 'health_check_config', 'hostname'],
+  [EndpointSchema.typeName]: ['address', 'health_check_config', 'hostname', 'additional_addresses'],
+  [Endpoint_AdditionalAddressSchema.typeName]: ['address'],
+  [Endpoint_HealthCheckConfigSchema.typeName]: ['port_value', 'hostname', 'address', 'disable_active_health_check'],
 };
 
 const HEALTH: Readonly<Record<number, EndpointHealth>> = {
@@ -55,42 +122,114 @@ const HEALTH: Readonly<Record<number, EndpointHealth>> = {
 /** Compiles a load assignment. Throws ConfigError. */
 export function compileAssignment(message: ClusterLoadAssignment): AssignmentConfig {
   refuseUnsupportedFields(ClusterLoadAssignmentSchema, message, { supported: SUPPORTED });
+  const { policy } = message;
+  if (policy?.overprovisioningFactor === 0) throw new ConfigError('policy.overprovisioning_factor', 'must be above 0');
   return {
-    localities: message.endpoints.map((locality, index) => ({
-      locality: locality.locality === undefined ? '' : `${locality.locality.region}/${locality.locality.zone}/${locality.locality.subZone}`,
-      priority: locality.priority,
-      weight: locality.loadBalancingWeight ?? 0,
-      endpoints: locality.lbEndpoints.map((endpoint, position) =>
-        within(`endpoints[${index}].lb_endpoints[${position}]`, () => compileEndpoint(endpoint)),
-      ),
-    })),
+    ...NO_ENDPOINTS,
+    localities: message.endpoints.map((locality, index) => within(`endpoints[${index}]`, () => compileLocality(locality))),
+    ...(policy !== undefined && {
+      overprovisioningPercent: policy.overprovisioningFactor ?? DEFAULT_OVERPROVISIONING_PERCENT,
+      isHealthWeighted: policy.weightedPriorityHealth,
+      drops: policy.dropOverloads.map(({ category, dropPercentage }) => ({ category, ratio: ratioOf(dropPercentage) })),
+    }),
+  };
+}
+
+const DENOMINATORS: Readonly<Record<number, number>> = {
+  [Denominator.HUNDRED]: 100,
+  [Denominator.TEN_THOUSAND]: 10_000,
+  [Denominator.MILLION]: 1_000_000,
+};
+
+function ratioOf(percent: { readonly numerator: number; readonly denominator: number } | undefined): number {
+  return percent === undefined ? 0 : Math.min(1, percent.numerator / (DENOMINATORS[percent.denominator] ?? 100));
+}
+
+function compileLocality(message: LocalityLbEndpoints): LocalityConfig {
+  const { locality, lbConfig } = message;
+  if (message.priority > MAX_PRIORITY) throw new ConfigError('priority', `must be at most ${MAX_PRIORITY}, not ${message.priority}`);
+  const isList = lbConfig.case === 'loadBalancerEndpoints';
+  const endpoints = isList ? lbConfig.value.lbEndpoints : message.lbEndpoints;
+  const field = isList ? 'load_balancer_endpoints.lb_endpoints' : 'lb_endpoints';
+  return {
+    locality: locality === undefined ? '' : shared(`${locality.region}/${locality.zone}/${locality.subZone}`),
+    priority: message.priority,
+    weight: message.loadBalancingWeight ?? 0,
+    endpoints: endpoints.map((endpoint, index) => within(`${field}[${index}]`, () => compileEndpoint(endpoint))),
   };
 }
 
 function compileEndpoint(message: LbEndpoint): EndpointConfig {
   if (message.hostIdentifier.case !== 'endpoint') throw new ConfigError('endpoint', 'is required');
-  const { address, hostname } = message.hostIdentifier.value;
+  const endpoint = message.hostIdentifier.value;
+  if (message.loadBalancingWeight === 0) throw new ConfigError('load_balancing_weight', 'must be at least 1');
   const metadata = message.metadata?.filterMetadata;
   const workload = metadata?.['istio']?.['workload'];
   return {
-    address: within('endpoint', () => compileAddress(address)),
-    hostname,
+    address: within('endpoint', () => compileAddress(endpoint.address)),
+    hostname: shared(endpoint.hostname),
     weight: message.loadBalancingWeight ?? 1,
     health: HEALTH[message.healthStatus] ?? 'unhealthy',
-    transportLabels: shared(metadata?.['envoy.transport_socket_match']),
-    workload: typeof workload === 'string' ? workload : '',
+    details: compileDetails(endpoint, metadata),
+    workload: typeof workload === 'string' ? shared(workload) : '',
   };
 }
 
-const knownLabels = new Map<string, JsonObject>();
-const MAX_KNOWN_LABELS = 1000;
+const NO_ADDRESSES: readonly SocketAddress[] = [];
+export const NO_DETAILS: EndpointDetails = {
+  transportLabels: undefined,
+  lbMetadata: undefined,
+  moreAddresses: NO_ADDRESSES,
+  healthCheck: undefined,
+};
 
-// Thousands of endpoints carry the same few labels: one object stands for all.
-function shared(labels: JsonObject | undefined): JsonObject | undefined {
-  if (labels === undefined) return undefined;
-  const key = JSON.stringify(labels);
-  const known = knownLabels.get(key);
+function compileDetails(endpoint: EndpointMessage, metadata: Readonly<Record<string, JsonObject>> | undefined): EndpointDetails {
+  const transportLabels = metadata?.['envoy.transport_socket_match'];
+  const lbMetadata = metadata?.['envoy.lb'];
+  const healthCheck = compileHealthCheck(endpoint.healthCheckConfig);
+  const moreAddresses = endpoint.additionalAddresses.map(({ address }, index) =>
+    within(`endpoint.additional_addresses[${index}]`, () => compileMoreAddress(address)),
+  );
+  if (transportLabels === undefined && lbMetadata === undefined && healthCheck === undefined && moreAddresses.length === 0)
+    return NO_DETAILS;
+  return sharedDetails({ transportLabels, lbMetadata, moreAddresses, healthCheck });
+}
+
+function compileMoreAddress(address: Parameters<typeof compileAddress>[0]): SocketAddress {
+  const compiled = compileAddress(address);
+  if (compiled.kind === 'internal') throw new ConfigError('address', 'must be a socket address or a pipe');
+  return compiled;
+}
+
+function compileHealthCheck(config: EndpointMessage['healthCheckConfig']): EndpointHealthCheck | undefined {
+  if (config === undefined) return undefined;
+  if (config.portValue > 65_535) throw new ConfigError('endpoint.health_check_config.port_value', 'must be at most 65535');
+  return {
+    port: config.portValue === 0 ? undefined : config.portValue,
+    address: config.address === undefined ? undefined : within('endpoint.health_check_config', () => compileMoreAddress(config.address)),
+    hostname: config.hostname,
+    isDisabled: config.disableActiveHealthCheck,
+  };
+}
+
+const MAX_KNOWN = 4096;
+const knownDetails = new Map<string, EndpointDetails>();
+const knownTexts = new Map<string, string>();
+
+// Thousands of endpoints carry the same few labels, names and localities: one object stands for all.
+function sharedDetails(details: EndpointDetails): EndpointDetails {
+  const key = JSON.stringify(details);
+  const known = knownDetails.get(key);
   if (known !== undefined) return known;
-  if (knownLabels.size < MAX_KNOWN_LABELS) knownLabels.set(key, labels);
-  return labels;
+  if (knownDetails.size >= MAX_KNOWN) knownDetails.clear();
+  knownDetails.set(key, details);
+  return details;
+}
+
+function shared(text: string): string {
+  const known = knownTexts.get(text);
+  if (known !== undefined) return known;
+  if (knownTexts.size >= MAX_KNOWN) knownTexts.clear();
+  knownTexts.set(text, text);
+  return text;
 }

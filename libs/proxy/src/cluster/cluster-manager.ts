@@ -1,8 +1,8 @@
 import { type Clock, errorMessage, joinHostPort, type Logger, type Random, type Timer, Watchable } from '@mizzen/core';
-import type { AssignmentConfig } from './assignment.ts';
+import { type AssignmentConfig, NO_ENDPOINTS } from './assignment.ts';
 import { type ClusterCounts, createClusterCounts, LiveCluster } from './cluster.ts';
 import type { ClusterConfig } from './cluster-config.ts';
-import { DnsDiscovery, type Resolve } from './dns.ts';
+import { DnsDiscovery, type Resolve, type ResolveWithTtl } from './dns.ts';
 
 // Envoy's initial_fetch_timeout: after it a cluster is used although its endpoints never came. Source: envoy docs, ConfigSource.
 const WARMING_TIMEOUT_MS = 15_000;
@@ -12,6 +12,7 @@ export interface ClusterManagerOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly resolve: Resolve;
+  readonly resolveWithTtl?: ResolveWithTtl;
   /** Called when a cluster was warmed or the set of EDS names may have changed. */
   readonly onChange: () => void;
   /** Tells who uses which secrets, for the SDS subscription. */
@@ -74,7 +75,7 @@ export class ClusterManager {
   upsert(config: ClusterConfig): void {
     const counts = this.#counts.get(config.name) ?? createClusterCounts();
     this.#counts.set(config.name, counts);
-    const cluster = new LiveCluster(config, { ...this.#options, counts });
+    const cluster = new LiveCluster(config, { ...this.#options, counts, clusterNamed: (name) => this.#active.get(name) });
     const entry = this.#entries.get(config.name) ?? { active: undefined, warming: undefined, discovery: undefined };
     this.#entries.set(config.name, entry);
     this.#options.secrets.want(config.secretNames);
@@ -92,7 +93,7 @@ export class ClusterManager {
 
   #discover(entry: Entry, cluster: LiveCluster): void {
     const { discovery } = cluster.config;
-    if (discovery.kind === 'originalDestination') this.#activate(entry, cluster);
+    if (discovery.kind === 'originalDestination' || discovery.kind === 'aggregate') this.#activate(entry, cluster);
     else if (discovery.kind === 'static') this.#setEndpoints(entry, cluster, discovery.assignment);
     else if (discovery.kind === 'eds') {
       const assignment = this.#assignments.get(discovery.serviceName);
@@ -135,7 +136,7 @@ export class ClusterManager {
   /** The server says that there is no such assignment: the cluster has no endpoints. */
   removeAssignment(serviceName: string): void {
     if (!this.#assignments.has(serviceName)) return;
-    this.setAssignment(serviceName, { localities: [] });
+    this.setAssignment(serviceName, NO_ENDPOINTS);
     this.#assignments.delete(serviceName);
   }
 
@@ -150,7 +151,13 @@ export class ClusterManager {
       this.#options.logger.error({ cluster: cluster.name, reason: errorMessage(thrown) }, 'endpoints cannot be used');
       return;
     }
-    if (entry.warming?.cluster === cluster) this.#activate(entry, cluster);
+    if (entry.warming?.cluster !== cluster) return;
+    // Endpoints are known to be well before they are used.
+    if (cluster.healthChecker === undefined) this.#activate(entry, cluster);
+    else
+      cluster.healthChecker.whenChecked(() => {
+        if (entry.warming?.cluster === cluster) this.#activate(entry, cluster);
+      });
   }
 
   #activate(entry: Entry, cluster: LiveCluster): void {

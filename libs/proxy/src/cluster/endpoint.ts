@@ -1,34 +1,44 @@
-import { connect, type Socket } from 'node:net';
-import { type Clock, errorCode, errorMessage } from '@mizzen/core';
+import type { JsonObject } from '@bufbuild/protobuf';
 import { type PeerMetadata, peerOfWorkload } from '@mizzen/telemetry';
 import { addressText } from '../config/values.ts';
 import type { ConnectHandler, EndpointPool, EndpointStats, SocketAddress, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
-import { boundSockets } from '../system/bound-socket.ts';
-import { isTlsSocket, type UpstreamTls } from '../tls/upstream-tls.ts';
-import type { EndpointConfig, EndpointHealth } from './assignment.ts';
+import type { UpstreamTls } from '../tls/upstream-tls.ts';
+import type { EndpointConfig, EndpointDetails, EndpointHealth } from './assignment.ts';
 import type { LiveCluster } from './cluster.ts';
-import { sharedReads } from './shared-reads.ts';
+import { connectTo } from './connecting.ts';
+import type { Transport } from './transports.ts';
+
+/** What active health checks say of an endpoint: 'none' where there are none, 'pending' before the first result. */
+export type CheckResult = 'none' | 'pending' | 'healthy' | 'degraded' | 'unhealthy';
+
+export type EndpointAvailability = 'healthy' | 'degraded' | 'unhealthy';
 
 /** One address of a cluster. Small: a proxy knows tens of thousands, and most are never used. */
 export class Endpoint implements UpstreamEndpoint {
   readonly address: SocketAddress;
   readonly cluster: LiveCluster;
   readonly hostname: string;
+  /** What its connections begin with; two endpoints with the same address and transport are the same endpoint. */
+  readonly transport: Transport;
+  details: EndpointDetails;
   weight: number;
+  /** As the control plane says. */
   health: EndpointHealth;
   workload: string;
-  readonly #tls: UpstreamTls | undefined;
   activeRequests = 0;
   /** When the load balancer chose it last, as a count of choices: ties go to the one that waited longest. */
   lastChosen = 0;
   isEjected = false;
+  checkResult: CheckResult = 'none';
+  /** Monotonic; when it came, or passed its first check after failing: slow start counts from there. */
+  healthySinceMs = Number.NEGATIVE_INFINITY;
   pool: EndpointPool | undefined = undefined;
   #stats: EndpointStats | undefined;
   #addressText: string | undefined;
 
   constructor(
     cluster: LiveCluster,
-    config: Omit<EndpointConfig, 'address'> & { readonly address: SocketAddress; readonly tls: UpstreamTls | undefined },
+    config: Omit<EndpointConfig, 'address'> & { readonly address: SocketAddress; readonly transport: Transport },
   ) {
     this.cluster = cluster;
     this.address = config.address;
@@ -36,7 +46,8 @@ export class Endpoint implements UpstreamEndpoint {
     this.weight = config.weight;
     this.health = config.health;
     this.workload = config.workload;
-    this.#tls = config.tls;
+    this.details = config.details;
+    this.transport = config.transport;
   }
 
   get addressText(): string {
@@ -60,13 +71,28 @@ export class Endpoint implements UpstreamEndpoint {
     return this.workload === '' ? undefined : peerOfWorkload(this.workload);
   }
 
-  get isUsable(): boolean {
-    return this.health !== 'unhealthy' && !this.isEjected;
+  get lbMetadata(): JsonObject | undefined {
+    return this.details.lbMetadata;
   }
 
-  /** The transport socket that its connections use; two endpoints with the same address and transport are the same endpoint. */
   get tls(): UpstreamTls | undefined {
-    return this.#tls;
+    return this.transport.tls;
+  }
+
+  /** What load balancers go by: the control plane, active checks and outlier detection must agree on "healthy". */
+  get availability(): EndpointAvailability {
+    if (this.health === 'unhealthy' || this.isEjected || this.checkResult === 'unhealthy' || this.checkResult === 'pending')
+      return 'unhealthy';
+    return this.health === 'degraded' || this.checkResult === 'degraded' ? 'degraded' : 'healthy';
+  }
+
+  get isUsable(): boolean {
+    return this.availability !== 'unhealthy';
+  }
+
+  /** Does not count among the endpoints of its priority: it was not checked yet, and the cluster says that such ones do not. */
+  get isExcluded(): boolean {
+    return this.checkResult === 'pending' && this.cluster.config.ignoresUnchecked;
   }
 
   onResponse(status: number): void {
@@ -78,156 +104,6 @@ export class Endpoint implements UpstreamEndpoint {
   }
 
   connect(handler: ConnectHandler): UpstreamConnecting {
-    const socket = this.#open(handler.isHttp ?? false);
-    if (socket === undefined) return failLater(handler, 'TLS error: Secret is not supplied by SDS');
-    return new Connecting(this, socket, { handler, tls: this.#tls, clock: this.cluster.clock });
-  }
-
-  #open(isHttp: boolean): Socket | undefined {
-    if (this.#tls !== undefined) {
-      try {
-        return this.#tls.connect(this.address, { localAddress: this.#localAddress(), isHttp });
-      } catch {
-        return undefined;
-      }
-    }
-    const { address } = this;
-    if (address.kind === 'pipe') return connect({ path: address.path, allowHalfOpen: true });
-    const socket: Socket = connect({
-      host: address.host,
-      port: address.port,
-      ...this.#source(),
-      allowHalfOpen: true,
-      noDelay: true,
-      onread: sharedReads(() => socket),
-    });
-    return socket;
-  }
-
-  #source(): SourceOptions {
-    const localAddress = this.#localAddress();
-    if (localAddress === undefined) return {};
-    const fd = boundSockets()?.(localAddress);
-    // Not read before it is connected.
-    return fd === undefined ? { localAddress } : { fd, manualStart: true };
-  }
-
-  #localAddress(): string | undefined {
-    const { sourceAddressFor } = this.cluster.config;
-    return sourceAddressFor === undefined || this.address.kind === 'pipe' ? undefined : sourceAddressFor(this.address.host);
+    return connectTo(this, handler);
   }
 }
-
-function failLater(handler: ConnectHandler, reason: string): UpstreamConnecting {
-  let isCancelled = false;
-  queueMicrotask(() => {
-    if (!isCancelled) handler.onFailed({ reason, isTls: true, isTimeout: false });
-  });
-  return {
-    cancel: () => {
-      isCancelled = true;
-    },
-  };
-}
-
-/** What `net.connect` is given of where a connection comes from. */
-type SourceOptions =
-  | Readonly<Record<string, never>>
-  | { readonly localAddress: string }
-  | { readonly fd: number; readonly manualStart: true };
-
-interface ConnectingOptions {
-  readonly handler: ConnectHandler;
-  readonly tls: UpstreamTls | undefined;
-  readonly clock: Clock;
-}
-
-/** One attempt to connect: ends in exactly one of connected, failed, cancelled. */
-class Connecting implements UpstreamConnecting {
-  readonly #endpoint: Endpoint;
-  readonly #socket: Socket;
-  readonly #options: ConnectingOptions;
-  readonly #timer: { cancel(): void };
-  #isSettled = false;
-  #isTcpConnected = false;
-
-  constructor(endpoint: Endpoint, socket: Socket, options: ConnectingOptions) {
-    this.#endpoint = endpoint;
-    this.#socket = socket;
-    this.#options = options;
-    const { cluster } = endpoint;
-    cluster.active.connections++;
-    cluster.stats.upstreamCxTotal++;
-    cluster.stats.upstreamCxActive++;
-    endpoint.stats.connectionsTotal++;
-    endpoint.stats.connectionsActive++;
-    this.#timer = options.clock.after(cluster.connectTimeoutMs, () => this.#fail({ reason: 'connection timeout', isTimeout: true }));
-    socket.once('connect', this.#onConnect);
-    if (options.tls !== undefined) socket.once('secureConnect', this.#onConnected);
-    socket.on('error', this.#onError);
-    socket.once('close', this.#onClose);
-  }
-
-  cancel(): void {
-    if (!this.#settle()) return;
-    this.#socket.on('error', ignore);
-    this.#socket.destroy();
-  }
-
-  readonly #onConnect = (): void => {
-    this.#isTcpConnected = true;
-    if (this.#options.tls === undefined) this.#onConnected();
-  };
-
-  readonly #onConnected = (): void => {
-    if (!this.#settle()) return;
-    const socket = this.#socket;
-    socket.pause();
-    const { tls, handler } = this.#options;
-    if (tls !== undefined) socket.setNoDelay(true);
-    const { keepAliveMs } = this.#endpoint.cluster.config;
-    if (keepAliveMs !== undefined) socket.setKeepAlive(true, keepAliveMs);
-    handler.onConnected(socket, tls !== undefined && isTlsSocket(socket) ? tls.describe(socket) : undefined);
-  };
-
-  readonly #onError = (thrown: unknown): void => {
-    this.#fail({
-      reason: this.#isTcpConnected ? `TLS error: ${errorCode(thrown) || errorMessage(thrown)}` : errorCode(thrown) || errorMessage(thrown),
-      isTimeout: false,
-    });
-  };
-
-  readonly #onClose = (): void => {
-    const { cluster, stats } = this.#endpoint;
-    cluster.active.connections--;
-    cluster.stats.upstreamCxActive--;
-    stats.connectionsActive--;
-    this.#fail({
-      reason: this.#isTcpConnected ? 'TLS error: connection closed during the handshake' : 'connection closed',
-      isTimeout: false,
-    });
-  };
-
-  #fail(failure: { readonly reason: string; readonly isTimeout: boolean }): void {
-    if (!this.#settle()) return;
-    const { cluster, stats } = this.#endpoint;
-    cluster.stats.upstreamCxConnectFail++;
-    if (failure.isTimeout) cluster.stats.upstreamCxConnectTimeout++;
-    stats.connectFailures++;
-    this.#socket.on('error', ignore);
-    this.#socket.destroy();
-    this.#options.handler.onFailed({ ...failure, isTls: this.#isTcpConnected });
-  }
-
-  #settle(): boolean {
-    if (this.#isSettled) return false;
-    this.#isSettled = true;
-    this.#timer.cancel();
-    this.#socket.removeListener('error', this.#onError);
-    this.#socket.removeListener('connect', this.#onConnect);
-    this.#socket.removeListener('secureConnect', this.#onConnected);
-    return true;
-  }
-}
-
-function ignore(): void {}

@@ -1,94 +1,104 @@
+import { xxHash64 } from '@mizzen/matching';
 import type { Endpoint } from './endpoint.ts';
+import type { ConsistentHashing } from './lb-policy.ts';
+import type { WeightedHost } from './load-balancers.ts';
+import { murmurHash2 } from './murmur-hash.ts';
 
 /** Consistent hashing: most keys keep their endpoint when the set changes. */
 export interface HashTable {
-  lookup(hash: number, isExcluded?: (endpoint: Endpoint) => boolean): Endpoint;
+  /** `attempt` counts from 0: a further attempt finds, in general, another endpoint. */
+  lookup(hash: bigint, attempt: number): Endpoint;
 }
 
-const MAX_RING_SIZE = 8 * 1024 * 1024;
-const MAX_PROBES = 64;
-
-/** 32-bit FNV-1a with a final avalanche (murmur3's), so that near names spread. */
-export function hashText(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-  return mix(hash);
+export interface RingOptions {
+  readonly minimumSize: number;
+  readonly maximumSize: number;
+  readonly hashFunction: 'xxHash' | 'murmurHash2';
+  readonly hashing: ConsistentHashing;
 }
 
-function mix(value: number): number {
-  let hash = value ^ (value >>> 16);
-  hash = Math.imul(hash, 0x85ebca6b);
-  hash ^= hash >>> 13;
-  hash = Math.imul(hash, 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+const UNSIGNED_64 = (1n << 64n) - 1n;
+
+/** A key of its own in the endpoint's `envoy.lb` metadata beats its name and its address. */
+function keyOf(endpoint: Endpoint, hashing: ConsistentHashing): string {
+  const own = endpoint.lbMetadata?.['hash_key'];
+  if (typeof own === 'string' && own !== '') return own;
+  return hashing.usesHostname && endpoint.hostname !== '' ? endpoint.hostname : endpoint.addressText;
 }
 
-/** A ketama ring: each endpoint owns points in proportion to its weight, at least `minimumSize` in all. */
-export function buildRing(endpoints: readonly Endpoint[], minimumSize: number): HashTable {
-  const total = endpoints.reduce((sum, endpoint) => sum + endpoint.weight, 0);
-  const lightest = endpoints.reduce((least, endpoint) => Math.min(least, endpoint.weight), Number.POSITIVE_INFINITY);
-  const size = Math.min(Math.max(minimumSize, Math.ceil(total / lightest)), MAX_RING_SIZE);
-  const points: { readonly hash: number; readonly owner: number }[] = [];
-  endpoints.forEach((endpoint, owner) => {
-    const count = Math.max(1, Math.round((endpoint.weight / total) * size));
-    for (let index = 0; index < count; index++) points.push({ hash: hashText(`${endpoint.addressText}_${index}`), owner });
+/**
+ * A ketama ring: each endpoint owns points in proportion to its weight; the lightest one as many as a ring of the least size gives it.
+ * The same keys find the same endpoints as from Envoy. Source: envoy RingHashLoadBalancer::Ring (1.40).
+ */
+export function buildRing(hosts: readonly WeightedHost[], options: RingOptions): HashTable {
+  const { minimumSize, maximumSize, hashing } = options;
+  const hashOf = options.hashFunction === 'murmurHash2' ? murmurHash2 : xxHash64;
+  const lightest = hosts.reduce((least, { weight }) => Math.min(least, weight), 1);
+  const scale = Math.min(Math.ceil(lightest * minimumSize) / lightest, maximumSize);
+  const points: { readonly hash: bigint; readonly owner: number }[] = [];
+  let target = 0;
+  hosts.forEach(({ endpoint, weight }, owner) => {
+    const key = keyOf(endpoint, hashing);
+    target += scale * weight;
+    for (let index = 0; points.length < target; index++) points.push({ hash: hashOf(`${key}_${index}`), owner });
   });
-  points.sort((a, b) => a.hash - b.hash);
-  const hashes = Uint32Array.from(points, (point) => point.hash);
-  const owners = Uint32Array.from(points, (point) => point.owner);
+  points.sort((a, b) => (a.hash < b.hash ? -1 : a.hash > b.hash ? 1 : 0));
+  const hashes = BigUint64Array.from(points, ({ hash }) => hash);
+  const owners = Uint32Array.from(points, ({ owner }) => owner);
   return {
-    lookup: (hash, isExcluded) => probe(endpoints, owners, { start: successor(hashes, mix(hash)), isExcluded }),
+    lookup: (hash, attempt) => (hosts[owners[(successor(hashes, hash) + attempt) % owners.length] as number] as WeightedHost).endpoint,
   };
 }
 
-function successor(hashes: Uint32Array, hash: number): number {
-  let low = 0;
-  let high = hashes.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((hashes[middle] as number) < hash) low = middle + 1;
-    else high = middle;
+/** Index of the first point at or behind the hash; behind the last one the ring begins again. */
+function successor(hashes: BigUint64Array, hash: bigint): number {
+  let begin = 0;
+  let end = hashes.length;
+  while (begin < end) {
+    const middle = (begin + end) >>> 1;
+    if ((hashes[middle] as bigint) < hash) begin = middle + 1;
+    else end = middle;
   }
-  return low === hashes.length ? 0 : low;
+  return begin === hashes.length ? 0 : begin;
 }
 
-/** Maglev: a table of prime size in which endpoints take turns at their own permutations. Source: Eisenbud et al., NSDI 2016, §3.4. */
-export function buildMaglevTable(endpoints: readonly Endpoint[], size: number): HashTable {
-  const table = new Uint32Array(size).fill(0xffffffff);
-  const heaviest = endpoints.reduce((most, endpoint) => Math.max(most, endpoint.weight), 0);
-  const turns = endpoints.map((endpoint) => ({
-    offset: hashText(endpoint.addressText) % size,
-    skip: (hashText(`${endpoint.addressText}#`) % (size - 1)) + 1,
-    next: 0,
-    credit: 0,
-  }));
-  let filled = 0;
-  while (filled < size) {
-    for (let owner = 0; owner < turns.length && filled < size; owner++) {
-      const turn = turns[owner] as (typeof turns)[number];
-      turn.credit += (endpoints[owner] as Endpoint).weight;
-      if (turn.credit < heaviest) continue;
-      turn.credit -= heaviest;
-      let slot = (turn.offset + turn.skip * turn.next) % size;
-      while (table[slot] !== 0xffffffff) slot = (turn.offset + turn.skip * ++turn.next) % size;
-      turn.next++;
-      table[slot] = owner;
+/**
+ * Maglev: a table of prime size in which endpoints take turns, in proportion to their weights, at their own permutations of the slots.
+ * Source: Eisenbud et al., NSDI 2016, §3.4; envoy MaglevTable (1.40), for the keys and the order.
+ */
+export function buildMaglevTable(
+  hosts: readonly WeightedHost[],
+  options: { readonly size: number; readonly hashing: ConsistentHashing },
+): HashTable {
+  const { size } = options;
+  const heaviest = hosts.reduce((most, { weight }) => Math.max(most, weight), 0);
+  const turns = hosts
+    .map(({ endpoint, weight }) => ({ endpoint, weight, key: keyOf(endpoint, options.hashing) }))
+    .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
+    .map(({ endpoint, weight, key }) => ({
+      endpoint,
+      weight,
+      slot: Number(xxHash64(key) % BigInt(size)),
+      skip: Number(xxHash64(key, 1) % BigInt(size - 1)) + 1,
+      target: 0,
+    }));
+  const owners = new Uint32Array(size);
+  for (let filled = 0, iteration = 1; filled < size; iteration++) {
+    for (let index = 0; index < turns.length && filled < size; index++) {
+      const turn = turns[index] as (typeof turns)[number];
+      if (iteration * turn.weight < turn.target) continue;
+      turn.target += heaviest;
+      while (owners[turn.slot] !== 0) turn.slot = (turn.slot + turn.skip) % size;
+      // 0 stands for a free slot.
+      owners[turn.slot] = index + 1;
+      turn.slot = (turn.slot + turn.skip) % size;
       filled++;
     }
   }
-  return { lookup: (hash, isExcluded) => probe(endpoints, table, { start: mix(hash) % size, isExcluded }) };
-}
-
-function probe(
-  endpoints: readonly Endpoint[],
-  owners: Uint32Array,
-  from: { readonly start: number; readonly isExcluded: ((endpoint: Endpoint) => boolean) | undefined },
-): Endpoint {
-  const first = endpoints[owners[from.start] as number] as Endpoint;
-  if (from.isExcluded === undefined || !from.isExcluded(first)) return first;
-  for (let step = 1; step < Math.min(MAX_PROBES, owners.length); step++) {
-    const candidate = endpoints[owners[(from.start + step) % owners.length] as number] as Endpoint;
-    if (!from.isExcluded(candidate)) return candidate;
-  }
-  return first;
+  return {
+    lookup(hash, attempt) {
+      const varied = attempt === 0 ? hash : hash ^ ((UNSIGNED_64 - BigInt(attempt) + 1n) & UNSIGNED_64);
+      return (turns[(owners[Number(varied % BigInt(size))] as number) - 1] as (typeof turns)[number]).endpoint;
+    },
+  };
 }

@@ -1,33 +1,72 @@
-import type { Random } from '@mizzen/core';
+import type { Clock, Random } from '@mizzen/core';
 import type { LoadBalancerContext } from '../contract.ts';
-import type { ClusterConfig } from './cluster-config.ts';
+import { EdfScheduler } from './edf-scheduler.ts';
 import type { Endpoint } from './endpoint.ts';
 import { buildMaglevTable, buildRing, type HashTable } from './hash-tables.ts';
+import type { ConsistentHashing, LbPolicy, SlowStart } from './lb-policy.ts';
 
-/** Chooses among the usable endpoints of one priority and locality. Rebuilt when the set changes. */
+/** Chooses among the endpoints of one set. Rebuilt when the set changes. */
 export interface LoadBalancer {
-  /** Never called on an empty set. */
-  choose(context: LoadBalancerContext): Endpoint;
+  /** Never called on an empty set. `attempt` counts from 0: the endpoints of those before were not wanted. */
+  choose(context: LoadBalancerContext, attempt: number): Endpoint;
 }
 
-export function createLoadBalancer(endpoints: readonly Endpoint[], config: ClusterConfig, random: Random): LoadBalancer {
-  switch (config.lbPolicy) {
-    case 'roundRobin':
-    case 'clusterProvided':
-      return hasEqualWeights(endpoints) ? new RoundRobin(endpoints, random) : new WeightedRoundRobin(endpoints);
-    case 'leastRequest':
-      return new LeastRequest(endpoints, config.choiceCount, random);
-    case 'random':
-      return { choose: () => endpoints[Math.floor(random() * endpoints.length)] as Endpoint };
-    case 'ringHash':
-      return new Hashing(buildRing(endpoints, config.minimumRingSize), random);
-    case 'maglev':
-      return new Hashing(buildMaglevTable(endpoints, config.maglevTableSize), random);
+/** An endpoint with its share of the whole set: shares add up to 1. */
+export interface WeightedHost {
+  readonly endpoint: Endpoint;
+  readonly weight: number;
+}
+
+export interface LoadBalancerTools {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Requests under way in the cluster: what bounded loads are measured by. */
+  readonly active: { readonly requests: number };
+}
+
+type UnhashedPolicy = Exclude<LbPolicy, { readonly kind: 'ringHash' | 'maglev' }>;
+type HashPolicy = Extract<LbPolicy, { readonly kind: 'ringHash' | 'maglev' }>;
+
+export function createLoadBalancer(endpoints: readonly Endpoint[], policy: UnhashedPolicy, tools: LoadBalancerTools): LoadBalancer {
+  const { random } = tools;
+  if (policy.kind === 'random') return { choose: () => endpoints[Math.floor(random() * endpoints.length)] as Endpoint };
+  const slowStart = policy.kind === 'clusterProvided' ? undefined : policy.slowStart;
+  const weightOf = slowStart === undefined ? undefined : slowStartWeight(slowStart, tools.clock);
+  const isWeighted = !hasEqualWeights(endpoints) || (slowStart !== undefined && isAnyStarting(endpoints, slowStart, tools.clock));
+  if (!isWeighted || endpoints.length === 1) {
+    return policy.kind === 'leastRequest' ? new LeastRequest(endpoints, policy, random) : new RoundRobin(endpoints, random);
   }
+  const staticWeight = weightOf ?? ((endpoint: Endpoint): number => endpoint.weight);
+  const scheduler = new EdfScheduler(
+    endpoints,
+    policy.kind === 'leastRequest' ? biasedWeight(staticWeight, policy.activeRequestBias) : staticWeight,
+    random,
+  );
+  return { choose: () => scheduler.pick() };
 }
 
 function hasEqualWeights(endpoints: readonly Endpoint[]): boolean {
   return endpoints.every((endpoint) => endpoint.weight === endpoints[0]?.weight);
+}
+
+function isAnyStarting(endpoints: readonly Endpoint[], { windowMs }: SlowStart, clock: Clock): boolean {
+  const since = clock.monotonic() - windowMs;
+  return endpoints.some((endpoint) => endpoint.healthySinceMs > since);
+}
+
+/** Grows from the least share to the whole weight over the window. Source: envoy EdfLoadBalancerBase::applySlowStartFactor (1.40). */
+function slowStartWeight({ windowMs, aggression, leastShare }: SlowStart, clock: Clock): (endpoint: Endpoint) => number {
+  return (endpoint) => {
+    const healthyMs = clock.monotonic() - endpoint.healthySinceMs;
+    if (healthyMs >= windowMs) return endpoint.weight;
+    return endpoint.weight * Math.max((Math.max(1, healthyMs) / windowMs) ** (1 / aggression), leastShare);
+  };
+}
+
+/** The busier, the lighter. Source: envoy LeastRequestLoadBalancer::hostWeight (1.40). */
+function biasedWeight(weightOf: (endpoint: Endpoint) => number, bias: number): (endpoint: Endpoint) => number {
+  if (bias === 0) return weightOf;
+  return (endpoint) => weightOf(endpoint) / (endpoint.activeRequests + 1) ** bias;
 }
 
 class RoundRobin implements LoadBalancer {
@@ -46,72 +85,62 @@ class RoundRobin implements LoadBalancer {
   }
 }
 
-/** Smooth weighted round robin: heavy endpoints are spread over the cycle instead of coming in a row. */
-class WeightedRoundRobin implements LoadBalancer {
-  readonly #endpoints: readonly Endpoint[];
-  readonly #credits: Float64Array;
-  readonly #total: number;
-
-  constructor(endpoints: readonly Endpoint[]) {
-    this.#endpoints = endpoints;
-    this.#credits = new Float64Array(endpoints.length);
-    this.#total = endpoints.reduce((sum, endpoint) => sum + endpoint.weight, 0);
-  }
-
-  choose(): Endpoint {
-    let best = 0;
-    for (let index = 0; index < this.#endpoints.length; index++) {
-      (this.#credits[index] as number) += (this.#endpoints[index] as Endpoint).weight;
-      if ((this.#credits[index] as number) > (this.#credits[best] as number)) best = index;
-    }
-    (this.#credits[best] as number) -= this.#total;
-    return this.#endpoints[best] as Endpoint;
-  }
-}
-
 /**
- * The less busy of some distinct endpoints chosen at random (two by default). A tie goes to the one that was chosen longest ago, so that
+ * The least busy of some endpoints chosen at random (two by default), or of all. A tie goes to the one that was chosen longest ago, so that
  * few requests in a row reach every endpoint.
  */
 class LeastRequest implements LoadBalancer {
   readonly #endpoints: readonly Endpoint[];
   readonly #choiceCount: number;
   readonly #random: Random;
-  readonly #cumulatedWeights: Float64Array | undefined;
-  /** In a small set a tie looks at all: chance alone would leave one of three out of ten requests now and then. */
   readonly #scansAll: boolean;
+  /** In a small set a tie looks at all: chance alone would leave one of three out of ten requests now and then. */
+  readonly #scansTies: boolean;
   #choices = 0;
 
-  constructor(endpoints: readonly Endpoint[], choiceCount: number, random: Random) {
+  constructor(
+    endpoints: readonly Endpoint[],
+    { choiceCount, isFullScan }: { readonly choiceCount: number; readonly isFullScan: boolean },
+    random: Random,
+  ) {
     this.#endpoints = endpoints;
     this.#choiceCount = Math.min(choiceCount, endpoints.length);
+    this.#scansAll = isFullScan || choiceCount > endpoints.length;
+    this.#scansTies = endpoints.length <= MAX_SCANNED;
     this.#random = random;
-    if (!hasEqualWeights(endpoints)) this.#cumulatedWeights = cumulate(endpoints);
-    this.#scansAll = this.#cumulatedWeights === undefined && endpoints.length <= MAX_SCANNED;
     this.#choices = endpoints.reduce((latest, endpoint) => Math.max(latest, endpoint.lastChosen), 0);
   }
 
   choose(): Endpoint {
-    const first = this.#pick();
-    let best = this.#endpoints[first] as Endpoint;
-    let previous = first;
+    const chosen = this.#scansAll ? this.#leastOfAll() : this.#leastOfSome();
+    chosen.lastChosen = ++this.#choices;
+    return chosen;
+  }
+
+  #leastOfAll(): Endpoint {
+    let best = this.#endpoints[0] as Endpoint;
+    for (const candidate of this.#endpoints) if (isBetter(candidate, best)) best = candidate;
+    return best;
+  }
+
+  #leastOfSome(): Endpoint {
+    const endpoints = this.#endpoints;
+    let previous = this.#pick();
+    let best = endpoints[previous] as Endpoint;
     for (let taken = 1; taken < this.#choiceCount; taken++) {
       let index = this.#pick();
       // Distinct from the one before; with two choices that makes both distinct.
-      if (index === previous) index = (index + 1 + Math.floor(this.#random() * (this.#endpoints.length - 1))) % this.#endpoints.length;
+      if (index === previous) index = (index + 1 + Math.floor(this.#random() * (endpoints.length - 1))) % endpoints.length;
       previous = index;
-      const candidate = this.#endpoints[index] as Endpoint;
+      const candidate = endpoints[index] as Endpoint;
       if (isBetter(candidate, best)) best = candidate;
     }
-    if (this.#scansAll) for (const candidate of this.#endpoints) if (isBetterTie(candidate, best)) best = candidate;
-    best.lastChosen = ++this.#choices;
+    if (this.#scansTies) for (const candidate of endpoints) if (isBetterTie(candidate, best)) best = candidate;
     return best;
   }
 
   #pick(): number {
-    const weights = this.#cumulatedWeights;
-    if (weights === undefined) return Math.floor(this.#random() * this.#endpoints.length);
-    return search(weights, this.#random() * (weights[weights.length - 1] as number));
+    return Math.floor(this.#random() * this.#endpoints.length);
   }
 }
 
@@ -122,43 +151,86 @@ function isBetterTie(candidate: Endpoint, best: Endpoint): boolean {
 }
 
 function isBetter(candidate: Endpoint, best: Endpoint): boolean {
-  if (candidate.activeRequests !== best.activeRequests) return candidate.activeRequests < best.activeRequests;
-  // Weights have had their say in the pick; only among equals does waiting count.
-  return candidate.weight === best.weight && candidate.lastChosen < best.lastChosen;
+  return candidate.activeRequests < best.activeRequests || isBetterTie(candidate, best);
 }
 
-export function cumulate(items: readonly { readonly weight: number }[]): Float64Array {
-  let sum = 0;
-  return Float64Array.from(items, (item) => {
-    sum += item.weight;
-    return sum;
-  });
+/** Hash policies: one table for a whole priority; without a hash a random place, as Envoy does. */
+export function createHashBalancer(hosts: readonly WeightedHost[], policy: HashPolicy, tools: LoadBalancerTools): LoadBalancer {
+  const table = policy.kind === 'ringHash' ? buildRing(hosts, policy) : buildMaglevTable(hosts, policy);
+  const { hashing } = policy;
+  const bounded = hashing.balanceFactor === 0 ? table : new BoundedLoad(table, hosts, { hashing, active: tools.active });
+  return { choose: ({ hash }, attempt) => bounded.lookup(hash === undefined ? randomHash(tools.random) : wideHash(hash), attempt) };
 }
 
-/** Index of the first sum above `value`. */
-export function search(sums: Float64Array, value: number): number {
-  let low = 0;
-  let high = sums.length - 1;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sums[middle] as number) > value) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+function randomHash(random: Random): bigint {
+  return (BigInt(Math.floor(random() * 2 ** 32)) << 32n) | BigInt(Math.floor(random() * 2 ** 32));
 }
 
-/** Hash policies: without a hash a random one, as Envoy does. An excluded endpoint gives way to the next on the table. */
-class Hashing implements LoadBalancer {
+/** A hash of 32 bits would meet only the first points of a ring of 64 bits. */
+export function wideHash(hash: bigint | number): bigint {
+  if (typeof hash === 'bigint') return hash;
+  const low = (Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) ^ (hash >>> 12)) >>> 0;
+  return (BigInt(hash >>> 0) << 32n) | BigInt(low);
+}
+
+/**
+ * No endpoint gets more than so many percent of the average load: a full one gives way to another in an order that the hash determines.
+ * Source: envoy BoundedLoadHashingLoadBalancer (1.40); Mirrokni et al., arXiv:1608.01350.
+ */
+class BoundedLoad implements HashTable {
   readonly #table: HashTable;
-  readonly #random: Random;
+  readonly #hosts: readonly WeightedHost[];
+  readonly #weights: ReadonlyMap<Endpoint, number>;
+  readonly #balanceFactor: number;
+  readonly #active: { readonly requests: number };
 
-  constructor(table: HashTable, random: Random) {
+  constructor(
+    table: HashTable,
+    hosts: readonly WeightedHost[],
+    options: { readonly hashing: ConsistentHashing; readonly active: { readonly requests: number } },
+  ) {
     this.#table = table;
-    this.#random = random;
+    this.#hosts = hosts;
+    this.#weights = new Map(hosts.map(({ endpoint, weight }) => [endpoint, weight]));
+    this.#balanceFactor = options.hashing.balanceFactor;
+    this.#active = options.active;
   }
 
-  choose(context: LoadBalancerContext): Endpoint {
-    const hash = context.hash ?? Math.floor(this.#random() * 2 ** 32);
-    return this.#table.lookup(hash, context.isExcluded);
+  lookup(hash: bigint, attempt: number): Endpoint {
+    const first = this.#table.lookup(hash, attempt);
+    let least = first;
+    let leastLoad = this.#loadOf(first, this.#weights.get(first) ?? 1);
+    if (leastLoad <= 1) return first;
+    for (const { endpoint, weight } of shuffled(this.#hosts, Number(hash & 0xffffffffn))) {
+      if (endpoint === first) continue;
+      const load = this.#loadOf(endpoint, weight);
+      if (load <= 1) return endpoint;
+      if (load < leastLoad) {
+        least = endpoint;
+        leastLoad = load;
+      }
+    }
+    return least;
+  }
+
+  #loadOf(endpoint: Endpoint, weight: number): number {
+    const slots = Math.floor(((this.#active.requests + 1) * this.#balanceFactor + 99) / 100);
+    return endpoint.activeRequests / Math.max(Math.ceil(slots * weight), 1);
+  }
+}
+
+/** The same order for the same seed. */
+function* shuffled<T>(items: readonly T[], seed: number): Generator<T> {
+  const rest = [...items];
+  let state = seed;
+  while (rest.length > 0) {
+    // mulberry32, by Tommy Ettinger.
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    const index = ((mixed ^ (mixed >>> 14)) >>> 0) % rest.length;
+    yield rest[index] as T;
+    rest[index] = rest[rest.length - 1] as T;
+    rest.pop();
   }
 }

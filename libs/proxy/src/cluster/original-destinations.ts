@@ -1,11 +1,11 @@
 import { splitHostPort } from '@mizzen/core';
 import type { LoadBalancerContext, SocketAddress } from '../contract.ts';
+import { NO_DETAILS } from './assignment.ts';
 import type { LiveCluster } from './cluster.ts';
 import { Endpoint } from './endpoint.ts';
 
-// Envoy's cleanup_interval is 5 s; connections are kept a little longer here, since a name costs a resolution.
-const MAX_UNUSED_MS = 60_000;
-const SWEEP_MS = 10_000;
+// Envoy forgets an address after two cleanup intervals; here connections are kept a little longer, since a name costs a resolution.
+const UNUSED_SWEEPS = 6;
 const MAX_ENDPOINTS = 4096;
 const HTTP_PORT = 80;
 
@@ -38,9 +38,9 @@ export class OriginalDestinations {
       hostname: '',
       weight: 1,
       health: 'healthy',
-      transportLabels: undefined,
+      details: NO_DETAILS,
       workload: '',
-      tls: this.#cluster.config.defaultTls,
+      transport: this.#cluster.config.defaultTransport,
     });
     this.#endpoints.set(key, { endpoint, usedMs: now });
     this.#scheduleSweep();
@@ -57,14 +57,18 @@ export class OriginalDestinations {
   #addressOf(context: LoadBalancerContext): SocketAddress | undefined {
     const { discovery } = this.#cluster.config;
     if (discovery.kind !== 'originalDestination') return context.originalDestination;
-    const address = discovery.headerName === undefined ? context.originalDestination : namedBy(context.header?.(discovery.headerName));
+    const { headerName, metadataPath } = discovery;
+    const named = headerName === undefined ? undefined : namedBy(context.header?.(headerName));
+    const told = named ?? (metadataPath === undefined ? undefined : namedBy(textAt(context, metadataPath)));
+    // A cluster that is told by name goes nowhere else.
+    const address = told ?? (headerName === undefined ? context.originalDestination : undefined);
     return discovery.port !== undefined && address?.kind === 'ip' ? { ...address, port: discovery.port } : address;
   }
 
   #scheduleSweep(): void {
-    this.#sweep ??= this.#cluster.clock.after(SWEEP_MS, () => {
+    this.#sweep ??= this.#cluster.clock.after(2 * this.#cluster.config.cleanupMs, () => {
       this.#sweep = undefined;
-      this.#forgetUnused(this.#cluster.clock.monotonic() - MAX_UNUSED_MS);
+      this.#forgetUnused(this.#cluster.clock.monotonic() - UNUSED_SWEEPS * 2 * this.#cluster.config.cleanupMs);
       if (this.#endpoints.size > 0) this.#scheduleSweep();
     });
   }
@@ -76,6 +80,13 @@ export class OriginalDestinations {
       this.#endpoints.delete(key);
     }
   }
+}
+
+function textAt({ dynamicMetadata }: LoadBalancerContext, [namespace = '', ...keys]: readonly string[]): string | undefined {
+  let value: unknown = dynamicMetadata?.(namespace);
+  for (const key of keys)
+    value = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[key] : undefined;
+  return typeof value === 'string' ? value : undefined;
 }
 
 function namedBy(value: string | undefined): SocketAddress | undefined {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { sharedReads } from './shared-reads.ts';
+import { sharedReads, shareReads } from './shared-reads.ts';
 
 /** Collects what a socket emits, without copying it: chunks that were overwritten later would show. */
 class Collector {
@@ -84,6 +84,80 @@ describe('sharedReads', () => {
     await ofOther.untilBytes(1);
     expect(collector.all().toString()).toBe('one');
     client.resume();
+    expect((await collector.untilBytes(6)).toString()).toBe('onetwo');
+  });
+});
+
+describe('shareReads', () => {
+  const sockets: Socket[] = [];
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => sockets.push(socket));
+
+  beforeEach(async () => {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  });
+
+  afterEach(async () => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  });
+
+  async function accept(): Promise<{ client: Socket; accepted: Socket }> {
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    sockets.push(client);
+    const [accepted] = (await once(server, 'connection')) as [Socket];
+    return { client, accepted };
+  }
+
+  it('delivers what was read before, what comes after, and the end, however often it is asked to', async () => {
+    const { client, accepted } = await accept();
+    client.write('one');
+    await once(accepted, 'readable');
+    accepted.pause();
+    const collector = new Collector(accepted);
+    shareReads(accepted);
+    shareReads(accepted);
+    accepted.resume();
+    await collector.untilBytes(3);
+    const sent = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 253));
+    client.end(sent);
+    await once(accepted, 'end');
+    expect(collector.all().equals(Buffer.concat([Buffer.from('one'), sent]))).toBe(true);
+  });
+
+  it('keeps the bytes of sockets that read in turn apart', async () => {
+    const [a, b] = [await accept(), await accept()];
+    const [ofA, ofB] = [a, b].map(({ accepted }) => new Collector(accepted)) as [Collector, Collector];
+    for (const { accepted } of [a, b]) {
+      shareReads(accepted);
+      accepted.resume();
+    }
+    for (let round = 1; round <= 100; round++) {
+      a.client.write('a'.repeat(700));
+      b.client.write('b'.repeat(900));
+      await Promise.all([ofA.untilBytes(round * 700), ofB.untilBytes(round * 900)]);
+    }
+    expect(ofA.all().toString()).toBe('a'.repeat(70_000));
+    expect(ofB.all().toString()).toBe('b'.repeat(90_000));
+  });
+
+  it('delivers nothing while the socket is paused', async () => {
+    const { client, accepted } = await accept();
+    const collector = new Collector(accepted);
+    shareReads(accepted);
+    accepted.resume();
+    client.write('one');
+    await collector.untilBytes(3);
+    accepted.pause();
+    client.write('two');
+    const other = await accept();
+    const ofOther = new Collector(other.accepted);
+    other.accepted.resume();
+    other.client.write('x');
+    await ofOther.untilBytes(1);
+    expect(collector.all().toString()).toBe('one');
+    accepted.resume();
     expect((await collector.untilBytes(6)).toString()).toBe('onetwo');
   });
 });

@@ -1,4 +1,5 @@
 import type { OnReadOpts, Socket } from 'node:net';
+import { readDirectly } from '../system/direct-reads.ts';
 
 /** As much as libuv reads at once. */
 const READ_BYTES = 64 * 1024;
@@ -24,6 +25,21 @@ export function sharedReads(socket: () => Socket): OnReadOpts {
       return true;
     },
   };
+}
+
+/** A connection may change hands, as from HTTP/1 to HTTP/2. */
+const sharing = new WeakSet<Socket>();
+
+/**
+ * The same for a paused socket that is there already: one that was accepted, or TLS. What it has read before comes first, once it is resumed.
+ * Where Node has no means for it, 'data' comes as ever.
+ */
+export function shareReads(socket: Socket): void {
+  if (sharing.has(socket)) return;
+  sharing.add(socket);
+  readDirectly(socket, landing, (bytes) => {
+    socket.emit('data', copyOf(bytes.length));
+  });
 }
 
 function copyOf(bytes: number): Buffer {
