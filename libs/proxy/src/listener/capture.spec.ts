@@ -7,6 +7,7 @@ import type { DownstreamConnection } from '../contract.ts';
 import { boundSockets } from '../system/bound-socket.ts';
 import { Cleanup, exchange, startEcho, startProxy } from '../testing/harness.ts';
 import { inspectHttp } from './client-hello.ts';
+import { ConnectionLimits } from './connection-limits.ts';
 import type { LiveFilterChain } from './filter-chain.ts';
 import { type ListenerVersion, LiveListener } from './listener.ts';
 import type { ListenerConfig } from './listener-config.ts';
@@ -80,12 +81,22 @@ describe('listeners by address', () => {
 describe('a captured connection', () => {
   /** A listener that takes every connection for one that went to `destination`. */
   function makeListener(listenerAt: () => LiveListener | undefined): LiveListener {
-    return new LiveListener({ clock: systemClock, logger: silentLogger, nextConnectionId: () => 1, listenerAt });
+    return new LiveListener({
+      clock: systemClock,
+      logger: silentLogger,
+      nextConnectionId: () => 1,
+      listenerAt,
+      limits: new ConnectionLimits({}),
+    });
   }
 
   function version(parts: object, taken: DownstreamConnection[]): ListenerVersion {
-    const chain = { filter: { onConnection: (connection: DownstreamConnection) => taken.push(connection) } } as unknown as LiveFilterChain;
-    const config = { info: { name: '', direction: 'outbound' }, handsOff: false, ...parts };
+    const chain = {
+      gates: [],
+      filter: { onConnection: (connection: DownstreamConnection) => taken.push(connection) },
+    } as unknown as LiveFilterChain;
+    const filters = { rateLimits: [] };
+    const config = { info: { name: '', direction: 'outbound' }, handsOff: false, filters, ...parts };
     return { config, chains: [chain], defaultChain: undefined, table: { find: () => chain } } as unknown as ListenerVersion;
   }
 
@@ -147,7 +158,7 @@ describe('capture', () => {
     expect([await exchange(first, 'a'), await exchange(second, 'b')]).toEqual(['a', 'b']);
   });
 
-  it('passes HTTP/2 as bytes where a chain takes anything, and to the connection manager where only that is left', async () => {
+  it('gives HTTP of either version to the connection manager, and other bytes to the chain that takes anything', async () => {
     const inspectors = ['tls_inspector.v3.TlsInspector', 'http_inspector.v3.HttpInspector']
       .map((type) => `{name: ${type}, typed_config: {"@type": ${EXTENSION}.filters.listener.${type}}}`)
       .join(',');
@@ -155,11 +166,12 @@ describe('capture', () => {
     const listener = (name: string, rest: string): string =>
       `{name: ${name}, address: ${address('127.0.0.1', 0)}, listener_filters: [${inspectors}],
         filter_chains: [{filter_chain_match: ${match}, filters: [${HTTP}]}]${rest}}`;
-    const listeners = [listener('auto', `, default_filter_chain: {filters: [${TCP}]}`), listener('http', '')];
+    const listeners = [listener('auto', `, default_filter_chain: {filters: [${TCP}]}`)];
     const { portOf } = await startProxy(cleanup, bootstrap(listeners, echoCluster(await startEcho(cleanup))));
     const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
-    expect(await exchange(portOf('auto'), preface)).toBe(preface);
-    expect(await exchange(portOf('http'), preface)).toMatch(/^HTTP\/1\.1 400 /);
+    // The first frame of an HTTP/2 server: SETTINGS on stream 0.
+    expect(Buffer.from(await exchange(portOf('auto'), preface)).subarray(3, 9)).toEqual(Buffer.from([4, 0, 0, 0, 0, 0]));
+    expect(await exchange(portOf('auto'), 'SSH-2.0-x\r\n')).toBe('SSH-2.0-x\r\n');
     expect(await exchange(portOf('auto'), 'GET / HTTP/1.1\r\nhost: a\r\n\r\n')).toMatch(/^HTTP\/1\.1 404 /);
   });
 

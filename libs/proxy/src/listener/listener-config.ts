@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { toBinary } from '@bufbuild/protobuf';
 import type { Address } from '@mizzen/xds-api/envoy/config/core/v3/address';
 import { type Listener, ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
-import { FilterChainSchema, type ListenerFilter } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
+import { FilterChainSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { compileAddress, durationMs } from '../config/values.ts';
 import type { ListenerInfo, SocketAddress } from '../contract.ts';
-import { compileFilterDisabled } from './filter-disabled.ts';
+import { compileListenerFilters, type ListenerFilterEnvironment, type ListenerFilters } from './listener-filter-config.ts';
 import { type OriginalDestinationReader, originalDestinationReader } from './original-destination.ts';
 
 /** A listener's definition apart from its filter chains. */
@@ -21,9 +21,7 @@ export interface ListenerConfig {
   /** An IPv6 wildcard takes IPv4 as well. */
   readonly isDualStack: boolean;
   readonly isInternal: boolean;
-  /** By the port that the client wanted; undefined without the filter. */
-  readonly inspectsTls: ((port: number) => boolean) | undefined;
-  readonly inspectsHttp: ((port: number) => boolean) | undefined;
+  readonly filters: ListenerFilters;
   /** Asks the kernel where a connection went before it was captured; undefined without an original_dst filter. */
   readonly readOriginalDestination: OriginalDestinationReader | undefined;
   /** `use_original_dst`: connections go to the listener of their original destination, where there is one. */
@@ -31,6 +29,9 @@ export interface ListenerConfig {
   readonly listenerFiltersTimeoutMs: number;
   readonly continuesOnTimeout: boolean;
   readonly backlog: number | undefined;
+  /** Permission bits of a socket in the file system; undefined leaves what the process's umask gives. */
+  readonly pipeMode: number | undefined;
+  readonly ignoresGlobalLimit: boolean;
 }
 
 const SUPPORTED = {
@@ -58,6 +59,7 @@ const SUPPORTED = {
     'bypass_overload_manager',
     'connection_balance_config',
     'max_connections_to_accept_per_socket_event',
+    'access_log',
   ],
   [FilterChainSchema.typeName]: [
     'filter_chain_match',
@@ -72,11 +74,11 @@ const SUPPORTED = {
 const DIRECTIONS: readonly ListenerInfo['direction'][] = ['unspecified', 'inbound', 'outbound'];
 
 /** Throws ConfigError. */
-export function compileListener(message: Listener): ListenerConfig {
+export function compileListener(message: Listener, environment: ListenerFilterEnvironment): ListenerConfig {
   refuseUnsupportedFields(ListenerSchema, message, { supported: SUPPORTED });
   const isInternal = message.listenerSpecifier.case === 'internalListener';
   if (isInternal && message.name === '') throw new ConfigError('name', 'is required for an internal listener');
-  const filters = message.listenerFilters.map((filter, index) => within(`listener_filters[${index}]`, () => listenerFilterKind(filter)));
+  const filters = compileListenerFilters(message.listenerFilters, environment);
   const handsOff = message.useOriginalDst ?? false;
   return {
     info: { name: message.name, direction: DIRECTIONS[message.trafficDirection] ?? 'unspecified' },
@@ -85,14 +87,14 @@ export function compileListener(message: Listener): ListenerConfig {
     isBound: !isInternal && (message.bindToPort ?? true),
     isDualStack: message.address?.address.case === 'socketAddress' && message.address.address.value.ipv4Compat,
     isInternal,
-    inspectsTls: inspectedPorts(message, filters, 'tls'),
-    inspectsHttp: inspectedPorts(message, filters, 'http'),
-    readOriginalDestination:
-      handsOff || filters.includes('originalDestination') ? within('use_original_dst', originalDestinationReader) : undefined,
+    filters,
+    readOriginalDestination: handsOff || filters.restoresDestination ? within('use_original_dst', originalDestinationReader) : undefined,
     handsOff,
     listenerFiltersTimeoutMs: durationMs(message.listenerFiltersTimeout, 15_000),
     continuesOnTimeout: message.continueOnListenerFiltersTimeout,
     backlog: message.tcpBacklogSize,
+    pipeMode: message.address?.address.case === 'pipe' ? compileMode(message.address.address.value.mode) : undefined,
+    ignoresGlobalLimit: message.ignoreGlobalConnLimit,
   };
 }
 
@@ -111,28 +113,9 @@ function compileBindAddress(message: Address | undefined): SocketAddress {
   throw new ConfigError('address.envoy_internal_address', 'is not an address that can be bound; use internal_listener');
 }
 
-type FilterKind = 'tls' | 'http' | 'originalDestination';
-
-function inspectedPorts(message: Listener, filters: readonly FilterKind[], kind: FilterKind): ((port: number) => boolean) | undefined {
-  const index = filters.indexOf(kind);
-  if (index < 0) return undefined;
-  const isDisabledAt = within(`listener_filters[${index}]`, () => compileFilterDisabled(message.listenerFilters[index]?.filterDisabled));
-  return (port) => !isDisabledAt(port);
-}
-
-const LISTENER_FILTERS: Readonly<Record<string, FilterKind>> = {
-  'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector': 'tls',
-  'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector': 'http',
-  'envoy.extensions.filters.listener.original_dst.v3.OriginalDst': 'originalDestination',
-};
-
-function listenerFilterKind(filter: ListenerFilter): FilterKind {
-  if (filter.configType.case === 'configDiscovery')
-    throw new ConfigError('config_discovery', 'is not supported by this proxy; give typed_config');
-  const typeUrl = filter.configType.value?.typeUrl ?? '';
-  const kind = LISTENER_FILTERS[typeUrl.slice(typeUrl.lastIndexOf('/') + 1)];
-  if (kind === undefined) throw new ConfigError('typed_config', `${typeUrl || filter.name} is not a listener filter that this proxy has`);
-  return kind;
+function compileMode(mode: number): number | undefined {
+  if (mode > 0o777) throw new ConfigError('address.pipe.mode', `must be at most 0777, not 0${mode.toString(8)}`);
+  return mode === 0 ? undefined : mode;
 }
 
 /** Equal messages have equal keys. */

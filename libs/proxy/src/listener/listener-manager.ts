@@ -4,9 +4,10 @@ import type { Listener } from '@mizzen/xds-api/envoy/config/listener/v3/listener
 import { ConfigError, within } from '../config/config-error.ts';
 import { addressText } from '../config/values.ts';
 import type { DownstreamConnection, ProxyContext } from '../contract.ts';
-import type { HcmStats } from '../http/hcm-stats.ts';
+import type { InheritedListeners, ListeningDescriptor } from '../hot-restart/inherited-listeners.ts';
 import type { ObserverFactory } from '../observe/stream-observers.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
+import { ConnectionLimits } from './connection-limits.ts';
 import { compileFilterChain, filterChainKey, type LiveFilterChain } from './filter-chain.ts';
 import { type ListenerVersion, LiveListener } from './listener.ts';
 import { compileListener, type ListenerConfig, listenerEnvelopeKey } from './listener-config.ts';
@@ -21,8 +22,14 @@ export interface ListenerManagerOptions {
   readonly proxy: ProxyContext;
   readonly secrets: SecretStore;
   readonly observers: ObserverFactory;
+  /** What the process before this one listened on. */
+  readonly inherited?: InheritedListeners | undefined;
+  /** Other event loops of this process listen on the same ports. */
+  readonly sharesPorts?: 'first' | 'further' | undefined;
   /** What came by RDS. */
   readonly routeTables: { get(name: string): RouteTable | undefined };
+  /** Without it there is none. */
+  readonly limits?: ConnectionLimits;
   /** Called when the set of listeners or of names that they need may have changed. */
   readonly onChange: () => void;
 }
@@ -40,6 +47,7 @@ export class ListenerManager {
   readonly #draining = new Set<LiveListener>();
   readonly #drainingChains = new Set<LiveFilterChain>();
   readonly #byAddress = new ListenersByAddress();
+  readonly #unlimited = new ConnectionLimits({});
   #connectionCount = 0;
 
   constructor(options: ListenerManagerOptions) {
@@ -48,7 +56,7 @@ export class ListenerManager {
 
   /** Compiles and binds; on any fault nothing has changed. Throws ConfigError. */
   upsert(message: Listener): void {
-    const config = compileListener(message);
+    const config = compileListener(message, { clock: this.#options.clock, stats: this.#options.proxy.stats });
     const { name } = config.info;
     const known = this.#entries.get(name);
     this.#byAddress.refuseTaken(config, known?.live);
@@ -77,6 +85,11 @@ export class ListenerManager {
     }
   }
 
+  /** The sockets that listeners of this event loop listen on. */
+  listeningDescriptors(): readonly ListeningDescriptor[] {
+    return [...this.#entries.values()].flatMap(({ live }) => live.descriptors);
+  }
+
   get warmingCount(): number {
     let count = 0;
     for (const entry of this.#entries.values()) if (entry.warming !== undefined) count++;
@@ -101,9 +114,9 @@ export class ListenerManager {
     return [...this.#entries].map(([name, { live, warming }]) => ({ name, live, isWarming: warming !== undefined }));
   }
 
-  /** Counters of the HCMs in force. */
-  httpStats(): readonly HcmStats[] {
-    return [...this.#entries.values()].flatMap(({ live }) => chainsOf(live.version).flatMap((chain) => chain.httpStats ?? []));
+  /** Listeners that were removed or replaced and still have connections. */
+  get drainingCount(): number {
+    return this.#draining.size;
   }
 
   handToInternalListener(name: string, connection: DownstreamConnection): boolean {
@@ -162,7 +175,8 @@ export class ListenerManager {
       }));
       const { table, rejections } = compileFilterChainMatch(matched, new Field('', []));
       if (table === undefined) throw new ConfigError('', formatRejections(rejections));
-      return { config, table, chains, defaultChain };
+      const onUnmatched = this.#options.observers.forUnmatched(message.accessLog);
+      return { config, table, chains, defaultChain, onUnmatched };
     } catch (thrown) {
       for (const chain of made) chain.filter.drain();
       throw thrown;
@@ -184,6 +198,7 @@ export class ListenerManager {
     const live = new LiveListener({
       ...this.#options,
       nextConnectionId: () => ++this.#connectionCount,
+      limits: this.#options.limits ?? this.#unlimited,
       listenerAt: (destination) => this.#byAddress.find(destination),
     });
     if (config.isBound) live.bind(config);

@@ -1,22 +1,24 @@
+import { chmodSync } from 'node:fs';
 import { Server, type Socket } from 'node:net';
 import type { Clock, Logger } from '@mizzen/core';
 import type { FilterChainTable } from '@mizzen/matching';
-import type { DownstreamConnection, SocketAddress, TlsInfo } from '../contract.ts';
-import type { TlsStats } from '../tls/downstream-tls.ts';
+import { within } from '../config/config-error.ts';
+import { addressText } from '../config/values.ts';
+import type { DownstreamConnection, SocketAddress } from '../contract.ts';
+import type { InheritedListeners, ListeningDescriptor } from '../hot-restart/inherited-listeners.ts';
+import { LISTENER_STATS } from '../observe/listener-stats.ts';
+import { type Counts, zeroCounts } from '../observe/stat-registry.ts';
+import { createTlsStats, HANDSHAKE_TIMEOUT, type TlsStats } from '../tls/downstream-tls.ts';
 import { listenNow } from './bind.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { LiveFilterChain } from './filter-chain.ts';
 import type { ListenerConfig } from './listener-config.ts';
 import { type Inspected, inspectConnection, NOTHING_INSPECTED } from './listener-filters.ts';
+import { enterGates } from './network-gate.ts';
 import type { IpAddress } from './original-destination.ts';
 
-export interface ListenerStats {
-  downstreamCxTotal: number;
-  downstreamCxActive: number;
-  downstreamCxDestroy: number;
-  downstreamPreCxTimeout: number;
-  noFilterChainMatch: number;
-  readonly ssl: TlsStats;
-}
+/** Counters of `listener.<address>`, those of its TLS below `ssl`. */
+export type ListenerStats = Counts<typeof LISTENER_STATS> & { readonly ssl: TlsStats };
 
 /** What a listener's definition compiles to: swapped whole, make before break. */
 export interface ListenerVersion {
@@ -24,14 +26,22 @@ export interface ListenerVersion {
   readonly table: FilterChainTable<LiveFilterChain>;
   readonly chains: readonly LiveFilterChain[];
   readonly defaultChain: LiveFilterChain | undefined;
+  /** Told of each connection that none of them takes. */
+  readonly onUnmatched?: ((connection: DownstreamConnection) => void) | undefined;
 }
 
 export interface ListenerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly nextConnectionId: () => number;
+  /** What the process before this one listened on. */
+  readonly inherited?: InheritedListeners | undefined;
+  /** Other event loops of this process listen on the same ports. */
+  readonly sharesPorts?: 'first' | 'further' | undefined;
   /** The listener in force for an original destination: that of the very address, else that of its port on the wildcard address. */
   readonly listenerAt: (destination: IpAddress) => LiveListener | undefined;
+  /** Which limit one more connection would be above. */
+  readonly limits: ConnectionLimits;
 }
 
 /** A connection that is this listener's, and the version of the listener that it will be served by. */
@@ -46,24 +56,17 @@ interface Waiting {
   readonly resume: () => void;
 }
 
-const HTTP2_PROTOCOLS: ReadonlySet<string> = new Set(['h2', 'h2c', 'istio-h2']);
+type BindConfig = Pick<ListenerConfig, 'addresses' | 'backlog' | 'isDualStack'> & Partial<Pick<ListenerConfig, 'pipeMode'>>;
 
-function isHttp2(protocol: string): boolean {
-  return HTTP2_PROTOCOLS.has(protocol);
-}
+/** What is known of a connection apart from its socket. */
+type Facts = Omit<DownstreamConnection, 'socket' | 'initialData' | 'tls'>;
+type ConnectionAddresses = Pick<DownstreamConnection, 'localAddress' | 'remoteAddress' | 'directRemoteAddress'>;
 
 const ANY_PORT: SocketAddress = { kind: 'pipe', path: '' };
 
 /** One bound address (or internal listener). The accepting socket stays while versions of the definition come and go. */
 export class LiveListener {
-  readonly stats: ListenerStats = {
-    downstreamCxTotal: 0,
-    downstreamCxActive: 0,
-    downstreamCxDestroy: 0,
-    downstreamPreCxTimeout: 0,
-    noFilterChainMatch: 0,
-    ssl: { handshake: 0, connectionError: 0, failVerifyNoCert: 0, failVerifyError: 0, failVerifySan: 0 },
-  };
+  readonly stats: ListenerStats = { ...zeroCounts(LISTENER_STATS), ssl: createTlsStats() };
   readonly #options: ListenerOptions;
   readonly #sockets = new Set<Socket>();
   /** Connections that came before the first version was warm. */
@@ -92,16 +95,34 @@ export class LiveListener {
     return this.#address;
   }
 
+  /** The sockets that it listens on. */
+  get descriptors(): readonly ListeningDescriptor[] {
+    return this.#servers.flatMap((server): readonly ListeningDescriptor[] => {
+      const bound = server.address();
+      const descriptor = (server as unknown as { readonly _handle: { readonly fd: number } | null })._handle?.fd;
+      if (bound === null || descriptor === undefined || descriptor < 0) return [];
+      const address: SocketAddress =
+        typeof bound === 'string' ? { kind: 'pipe', path: bound } : { kind: 'ip', host: bound.address, port: bound.port };
+      return [{ address: addressText(address), descriptor }];
+    });
+  }
+
   get openSockets(): number {
     return this.#sockets.size;
   }
 
   /** Binds the addresses. Connections wait until the first version is in force. Throws ConfigError; then nothing is bound. */
-  bind({ addresses, backlog, isDualStack }: Pick<ListenerConfig, 'addresses' | 'backlog' | 'isDualStack'>): void {
+  bind({ addresses, backlog, isDualStack, pipeMode }: BindConfig): void {
     try {
       for (const address of addresses) {
         const server = new Server({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
-        listenNow(server, address, { isDualStack, ...(backlog === undefined ? {} : { backlog }) });
+        listenNow(server, address, {
+          isDualStack,
+          sharesPort: this.#options.sharesPorts,
+          inherited: this.#options.inherited?.take(address),
+          ...(backlog === undefined ? {} : { backlog }),
+        });
+        if (address.kind === 'pipe' && pipeMode !== undefined) within('address.pipe.mode', () => chmodSync(address.path, pipeMode));
         server.on('error', (error) => this.#options.logger.error({ err: error }, 'listener failed'));
         this.#servers.push(server);
       }
@@ -137,12 +158,15 @@ export class LiveListener {
     const version = this.#version;
     if (version === undefined) return false;
     this.stats.downstreamCxTotal++;
-    const chain = this.#findChain(version, connection, NOTHING_INSPECTED);
+    const chain = findChain(version, connection, NOTHING_INSPECTED);
     if (chain === undefined || chain.tls !== undefined) {
       this.stats.noFilterChainMatch++;
+      version.onUnmatched?.({ ...connection, listener: version.config.info });
       return false;
     }
-    chain.filter.onConnection({ ...connection, id: this.#options.nextConnectionId(), listener: version.config.info });
+    // What was found out about the outer connection is nothing that was found out about this one.
+    const { filterState: _, ...rest } = connection;
+    enterGates({ ...rest, id: this.#options.nextConnectionId(), listener: version.config.info }, chain);
     return true;
   }
 
@@ -173,95 +197,116 @@ export class LiveListener {
       this.#wait(socket, () => this.#take(socket, original));
       return;
     }
+    if (!this.#admits(version)) {
+      socket.destroy();
+      return;
+    }
     this.stats.downstreamCxTotal++;
     this.stats.downstreamCxActive++;
+    this.#options.limits.opened();
     this.#sockets.add(socket);
     socket.on('error', ignore);
     socket.once('close', () => {
       this.#sockets.delete(socket);
+      this.#options.limits.closed();
       this.stats.downstreamCxActive--;
       this.stats.downstreamCxDestroy++;
     });
     this.#inspect({ socket, original, version });
   }
 
+  #admits({ config }: ListenerVersion): boolean {
+    const { limits } = this.#options;
+    if (this.#sockets.size >= limits.ofListener(config.info.name)) this.stats.downstreamCxOverflow++;
+    else if (!config.ignoresGlobalLimit && limits.isFull) this.stats.downstreamGlobalCxOverflow++;
+    else return config.filters.rateLimits.every((take) => take());
+    return false;
+  }
+
   #inspect(taken: Taken): void {
     const { socket, version } = taken;
     const { config } = version;
+    const { filters } = config;
     const local = taken.original ?? this.#localAddressOf(socket);
     const port = local.kind === 'ip' ? local.port : 0;
     // Without the filter the bytes are looked at all the same where a chain's TLS depends on what the client offers.
-    const inspectsTls =
-      config.inspectsTls?.(port) ?? version.chains.some((chain) => chain.tls !== undefined && chain.tls.context.alpnProtocols.length > 0);
-    const inspectsHttp = config.inspectsHttp?.(port) ?? false;
-    if (!inspectsTls && !inspectsHttp) {
+    const inspectsTls = filters.inspectsTls?.(port) ?? version.chains.some((chain) => chain.tls?.needsInspection);
+    const inspectsHttp = filters.inspectsHttp?.(port) ?? false;
+    const proxyProtocol = filters.proxyProtocol?.isAskedAt(port) ? filters.proxyProtocol.filter : undefined;
+    if (!inspectsTls && !inspectsHttp && proxyProtocol === undefined) {
       this.#dispatch(taken, NOTHING_INSPECTED);
       return;
     }
+    this.stats.downstreamPreCxActive++;
     inspectConnection(socket, {
+      proxyProtocol,
       inspectsTls,
       inspectsHttp,
       timeoutMs: config.listenerFiltersTimeoutMs,
       continuesOnTimeout: config.continuesOnTimeout,
       clock: this.#options.clock,
-      onInspected: (inspected) => this.#dispatch(taken, inspected),
-      onTimeout: () => {
+      onInspected: (inspected) => {
+        this.stats.downstreamPreCxActive--;
+        this.#dispatch(taken, inspected);
+      },
+      onTimeout: (goesOn) => {
+        if (!goesOn) this.stats.downstreamPreCxActive--;
         this.stats.downstreamPreCxTimeout++;
+      },
+      onGivenUp: (why) => {
+        this.stats.downstreamPreCxActive--;
+        if (why === 'remote-close') this.stats.downstreamListenerFilterRemoteClose++;
+        else {
+          this.stats.downstreamCxProxyProtoError++;
+          this.stats.downstreamListenerFilterError++;
+        }
       },
     });
   }
 
   #dispatch({ socket, original, version }: Taken, inspected: Inspected): void {
-    const localAddress = original ?? this.#localAddressOf(socket);
-    const remoteAddress = remoteAddressOf(socket);
-    const base = {
-      id: this.#options.nextConnectionId(),
-      localAddress,
-      remoteAddress,
-      originalDestination: original,
-      listener: version.config.info,
-    };
-    const chain = this.#findChain(version, base, inspected);
+    const base = this.#describe({ socket, original, version }, inspected);
+    const chain = findChain(version, base, inspected);
     if (chain === undefined) {
       this.stats.noFilterChainMatch++;
+      version.onUnmatched?.({ ...base, socket, initialData: undefined, tls: undefined });
       socket.destroy();
       return;
     }
     if (chain.tls === undefined) {
-      chain.filter.onConnection({ ...base, socket, initialData: undefined, tls: undefined });
+      enterGates({ ...base, socket, initialData: undefined, tls: undefined }, chain);
       return;
     }
     chain.tls.accept(socket, {
+      serverName: inspected.serverName,
       clientAlpn: inspected.applicationProtocols,
       timeoutMs: chain.handshakeTimeoutMs,
       clock: this.#options.clock,
       stats: this.stats.ssl,
-      onSecure: (tlsSocket, tls: TlsInfo) => chain.filter.onConnection({ ...base, socket: tlsSocket, initialData: undefined, tls }),
-      onFailed: (reason) => this.#options.logger.debug({ listener: version.config.info.name, reason }, 'TLS handshake failed'),
+      onSecure: (tlsSocket, tls) => enterGates({ ...base, socket: tlsSocket, initialData: undefined, tls }, chain),
+      onFailed: (reason) => {
+        if (reason === HANDSHAKE_TIMEOUT) this.stats.downstreamCxTransportSocketConnectTimeout++;
+        this.#options.logger.debug({ listener: version.config.info.name, reason }, 'TLS handshake failed');
+      },
     });
   }
 
-  #findChain(
-    version: ListenerVersion,
-    connection: Pick<DownstreamConnection, 'localAddress' | 'remoteAddress'>,
-    inspected: Inspected,
-  ): LiveFilterChain | undefined {
-    const { localAddress: destination, remoteAddress: source } = connection;
-    const view = {
-      destinationAddress: destination.kind === 'ip' ? destination.host : '',
-      destinationPort: destination.kind === 'ip' ? destination.port : 0,
-      sourceAddress: source.kind === 'ip' ? source.host : '',
-      sourcePort: source.kind === 'ip' ? source.port : 0,
-      serverName: inspected.serverName,
-      transportProtocol: inspected.transportProtocol,
-      applicationProtocols: inspected.applicationProtocols,
+  #describe({ socket, original, version }: Taken, { proxyHeader, serverName }: Inspected): Facts {
+    const local = this.#localAddressOf(socket);
+    const remote = remoteAddressOf(socket);
+    const addresses = proxyHeader?.addresses;
+    const localAddress = addresses?.destination ?? original ?? local;
+    const filter = version.config.filters.proxyProtocol?.filter;
+    return {
+      id: this.#options.nextConnectionId(),
+      localAddress,
+      remoteAddress: addresses?.source ?? remote,
+      originalDestination: addresses !== undefined && addressText(localAddress) !== addressText(local) ? localAddress : original,
+      listener: version.config.info,
+      ...(serverName === '' ? undefined : { requestedServerName: serverName }),
+      ...(addresses === undefined ? undefined : { directRemoteAddress: remote }),
+      ...(proxyHeader === undefined || filter === undefined ? undefined : { filterState: filter.describe(proxyHeader) }),
     };
-    const chain = version.table.find(view) ?? version.defaultChain;
-    if (chain?.httpStats === undefined || !inspected.applicationProtocols.some(isHttp2)) return chain;
-    // The connection manager has no HTTP/2: where the port may carry anything, such a connection passes as the bytes that it is.
-    const applicationProtocols = inspected.applicationProtocols.filter((protocol) => !isHttp2(protocol));
-    const other = version.table.find({ ...view, applicationProtocols }) ?? version.defaultChain;
-    return other?.httpStats === undefined ? (other ?? chain) : chain;
   }
 
   #localAddressOf(socket: Socket): SocketAddress {
@@ -269,6 +314,24 @@ export class LiveListener {
       return { kind: 'ip', host: unmapped(socket.localAddress), port: socket.localPort };
     return this.#address ?? ANY_PORT;
   }
+}
+
+function findChain(
+  version: ListenerVersion,
+  { localAddress: destination, remoteAddress: source, directRemoteAddress: direct }: ConnectionAddresses,
+  inspected: Inspected,
+): LiveFilterChain | undefined {
+  const view = {
+    destinationAddress: destination.kind === 'ip' ? destination.host : '',
+    destinationPort: destination.kind === 'ip' ? destination.port : 0,
+    sourceAddress: source.kind === 'ip' ? source.host : '',
+    sourcePort: source.kind === 'ip' ? source.port : 0,
+    ...(direct?.kind === 'ip' ? { directSourceAddress: direct.host } : undefined),
+    serverName: inspected.serverName,
+    transportProtocol: inspected.transportProtocol,
+    applicationProtocols: inspected.applicationProtocols,
+  };
+  return version.table.find(view) ?? version.defaultChain;
 }
 
 function remoteAddressOf(socket: Socket): SocketAddress {

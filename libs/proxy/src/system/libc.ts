@@ -10,6 +10,8 @@ export type LibcFunction = (...args: readonly unknown[]) => number;
 export interface Libc {
   /** `signature` in C, with koffi's `_Out_` and `_Inout_` marks. */
   function(signature: string): LibcFunction;
+  /** Where the bytes of a buffer are, for structures that point to them. They must be held as long as C may look. */
+  address(buffer: Buffer): bigint;
   /** `errno` of the last call. */
   errno(): number;
 }
@@ -27,7 +29,11 @@ export function loadLibc(): Libc {
 
 function wrap(koffi: Koffi): Libc {
   const library = koffi.load(null);
-  return { function: (signature) => library.func(signature) as unknown as LibcFunction, errno: () => koffi.errno() };
+  return {
+    function: (signature) => library.func(signature) as unknown as LibcFunction,
+    address: (buffer) => koffi.address(buffer),
+    errno: () => koffi.errno(),
+  };
 }
 
 // A native addon is not part of a bundle: it lies in node_modules, beside the bundle (images) or in the workspace.

@@ -1,16 +1,11 @@
-import type { Socket } from 'node:net';
 import type { StreamInfo } from '@mizzen/telemetry';
-import {
-  type TcpProxy,
-  TcpProxy_WeightedCluster_ClusterWeightSchema,
-  TcpProxy_WeightedClusterSchema,
-  TcpProxySchema,
-} from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
-import { cumulate, search } from '../cluster/load-balancers.ts';
-import { ConfigError } from '../config/config-error.ts';
-import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
-import { durationMs } from '../config/values.ts';
-import type { DownstreamConnection, ListenerInfo, NetworkFilter, ProxyContext } from '../contract.ts';
+import type { TcpProxy } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
+import type { DownstreamConnection, ListenerInfo, NetworkFilter, ProxyContext, Refusal } from '../contract.ts';
+import { wheelOf } from '../http/timer-wheel.ts';
+import type { PoolRuntime } from '../http/upstream-pool.ts';
+import { type Counts, defineStats } from '../observe/stat-registry.ts';
+import { type ExchangeSide, exchangeSideOf } from './metadata-exchange.ts';
+import { compileTcpProxy, type TcpProxyConfig } from './tcp-config.ts';
 import { TcpSession } from './tcp-session.ts';
 
 /** What watches the connections of one TCP proxy. */
@@ -24,6 +19,8 @@ export interface TcpConnectionObserver {
   onUpstream(): void;
   /** Called every few seconds and at the end with what `info` counts so far. */
   onBytes(): void;
+  /** The access log is to have an entry now, although the connection goes on. */
+  onLog(): void;
   onEnd(): void;
 }
 
@@ -33,65 +30,50 @@ export interface TcpProxyOptions {
   readonly observer: TcpObserver;
 }
 
-export interface TcpProxyConfig {
-  readonly chooseCluster: () => string;
-  /** 0 is off; Envoy's default is an hour. */
-  readonly idleTimeoutMs: number;
-  readonly maxConnectAttempts: number;
-  readonly maxDurationMs: number;
+/** Counters of `tcp.<stat_prefix>`. Source: envoy docs, "TCP proxy" statistics (1.40). */
+const TCP_STATS = defineStats({
+  counters: {
+    downstreamCxTotal: 'downstream_cx_total',
+    downstreamCxNoRoute: 'downstream_cx_no_route',
+    downstreamCxTxBytesTotal: 'downstream_cx_tx_bytes_total',
+    downstreamCxRxBytesTotal: 'downstream_cx_rx_bytes_total',
+    downstreamFlowControlPausedReadingTotal: 'downstream_flow_control_paused_reading_total',
+    downstreamFlowControlResumedReadingTotal: 'downstream_flow_control_resumed_reading_total',
+    idleTimeout: 'idle_timeout',
+    maxDownstreamConnectionDuration: 'max_downstream_connection_duration',
+    upstreamFlushTotal: 'upstream_flush_total',
+  },
+  gauges: { upstreamFlushActive: 'upstream_flush_active' },
+});
+export type TcpStats = Counts<typeof TCP_STATS>;
+
+/** What the connections of one TCP proxy share. */
+export interface TcpRuntime extends TcpProxyOptions {
+  readonly config: TcpProxyConfig;
+  readonly stats: TcpStats;
+  readonly pools: PoolRuntime;
+  readonly exchange: ExchangeSide;
 }
-
-const SUPPORTED = {
-  [TcpProxySchema.typeName]: [
-    'stat_prefix',
-    'cluster',
-    'weighted_clusters',
-    'idle_timeout',
-    'access_log',
-    'max_connect_attempts',
-    'max_downstream_connection_duration',
-    'hash_policy',
-  ],
-  [TcpProxy_WeightedClusterSchema.typeName]: ['clusters'],
-  [TcpProxy_WeightedCluster_ClusterWeightSchema.typeName]: ['name', 'weight'],
-};
-
-const HOUR_MS = 3_600_000;
 
 /** Compiles tcp_proxy: each connection is piped to one of a cluster. Throws ConfigError. */
 export function createTcpProxy(message: TcpProxy, options: TcpProxyOptions): NetworkFilter {
-  refuseUnsupportedFields(TcpProxySchema, message, { supported: SUPPORTED });
-  if (message.hashPolicy.length > 0) throw new ConfigError('hash_policy', 'is not supported by this proxy yet; remove it');
-  return new TcpProxyFilter(
-    {
-      chooseCluster: compileClusterChoice(message, options.context),
-      idleTimeoutMs: durationMs(message.idleTimeout, HOUR_MS),
-      maxConnectAttempts: Math.max(1, message.maxConnectAttempts ?? 1),
-      maxDurationMs: durationMs(message.maxDownstreamConnectionDuration, 0),
-    },
-    options,
-  );
-}
-
-function compileClusterChoice(message: TcpProxy, context: ProxyContext): () => string {
-  const specifier = message.clusterSpecifier;
-  if (specifier.case === 'cluster') return () => specifier.value;
-  if (specifier.case !== 'weightedClusters') throw new ConfigError('cluster_specifier', 'needs cluster or weighted_clusters');
-  const { clusters } = specifier.value;
-  const sums = cumulate(clusters);
-  const total = sums[sums.length - 1] ?? 0;
-  if (total === 0) throw new ConfigError('weighted_clusters', 'needs a cluster with a weight above 0');
-  return () => clusters[search(sums, context.random() * total)]?.name ?? '';
+  const { context } = options;
+  const config = compileTcpProxy(message, context.random);
+  return new TcpProxyFilter({
+    ...options,
+    config,
+    stats: context.stats.counts(TCP_STATS, { prefix: `tcp.${config.statPrefix}`, tags: [['envoy.tcp_prefix', config.statPrefix]] }),
+    pools: { context, wheel: wheelOf(context.clock) },
+    exchange: exchangeSideOf(context),
+  });
 }
 
 class TcpProxyFilter implements NetworkFilter {
-  readonly #config: TcpProxyConfig;
-  readonly #options: TcpProxyOptions;
+  readonly #runtime: TcpRuntime;
   readonly #sessions = new Set<TcpSession>();
 
-  constructor(config: TcpProxyConfig, options: TcpProxyOptions) {
-    this.#config = config;
-    this.#options = options;
+  constructor(runtime: TcpRuntime) {
+    this.#runtime = runtime;
   }
 
   get activeConnections(): number {
@@ -99,23 +81,20 @@ class TcpProxyFilter implements NetworkFilter {
   }
 
   onConnection(connection: DownstreamConnection): void {
-    const session = new TcpSession(connection, { ...this.#options, config: this.#config, onClosed: () => this.#sessions.delete(session) });
-    this.#sessions.add(session);
-    session.start();
+    this.#open(connection).start();
+  }
+
+  onRefused(connection: DownstreamConnection, why: Refusal): void {
+    this.#open(connection).refuse(why);
   }
 
   // A TCP connection has no exchange that ends: it lives until its ends or the process's drain time close it, as in Envoy.
   drain(): void {}
-}
 
-/** Pipes one way with back-pressure; the end of one side ends the other's direction only (half-close). */
-export function pump(from: Socket, to: Socket, onBytes: (count: number) => void): void {
-  from.on('data', (chunk: Buffer) => {
-    onBytes(chunk.length);
-    if (!to.write(chunk)) from.pause();
-  });
-  to.on('drain', () => from.resume());
-  // The end may have been told while nobody listened yet: a paused socket tells it once its buffer is empty.
-  if (from.readableEnded) to.end();
-  else from.once('end', () => to.end());
+  #open(connection: DownstreamConnection): TcpSession {
+    const session = new TcpSession(connection, this.#runtime, () => this.#sessions.delete(session));
+    this.#sessions.add(session);
+    this.#runtime.stats.downstreamCxTotal++;
+    return session;
+  }
 }

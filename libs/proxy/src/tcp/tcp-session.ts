@@ -1,9 +1,21 @@
 import type { Socket } from 'node:net';
 import type { Timer } from '@mizzen/core';
 import type { StreamInfo } from '@mizzen/telemetry';
-import type { DownstreamConnection, TlsInfo, UpstreamCluster, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import type {
+  ConnectHandler,
+  DownstreamConnection,
+  Refusal,
+  TlsInfo,
+  UpstreamCluster,
+  UpstreamConnecting,
+  UpstreamEndpoint,
+} from '../contract.ts';
 import { createStreamInfo } from '../observe/stream-info.ts';
-import { pump, type TcpConnectionObserver, type TcpProxyConfig, type TcpProxyOptions } from './tcp-proxy.ts';
+import { exchangeMetadata } from './metadata-exchange.ts';
+import { Pump } from './pump.ts';
+import type { TcpRoute } from './tcp-config.ts';
+import type { TcpConnectionObserver, TcpRuntime } from './tcp-proxy.ts';
+import { openTunnel } from './tunnel.ts';
 
 // Istio's stats filter reports TCP bytes every 5 s. Source: istio proxy, tcp_reporting_duration.
 const REPORT_MS = 5000;
@@ -13,126 +25,189 @@ const LINGER_MS = 5000;
 /** One downstream connection and its way to an upstream. */
 export class TcpSession {
   readonly #connection: DownstreamConnection;
-  readonly #options: TcpProxyOptions & { readonly config: TcpProxyConfig; readonly onClosed: () => void };
+  readonly #runtime: TcpRuntime;
+  readonly #onClosed: () => void;
   readonly #info: StreamInfo;
   readonly #observer: TcpConnectionObserver;
   #connecting: UpstreamConnecting | undefined;
   #upstream: Socket | undefined;
   #cluster: UpstreamCluster | undefined;
+  #route: TcpRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
+  /** From downstream to upstream, and back. */
+  #pumps: readonly [Pump, Pump] | undefined;
   #lastActivityMs: number;
+  #lastLogMs: number;
   #timer: Timer | undefined;
   #isClosed = false;
 
-  constructor(
-    connection: DownstreamConnection,
-    options: TcpProxyOptions & { readonly config: TcpProxyConfig; readonly onClosed: () => void },
-  ) {
+  constructor(connection: DownstreamConnection, runtime: TcpRuntime, onClosed: () => void) {
     this.#connection = connection;
-    this.#options = options;
-    this.#info = createStreamInfo(connection, options.context.clock);
-    this.#observer = options.observer.onConnection(this.#info);
+    this.#runtime = runtime;
+    this.#onClosed = onClosed;
+    this.#info = createStreamInfo(connection, runtime.context.clock);
+    this.#info.peer = connection.filterState?.peer;
+    this.#observer = runtime.observer.onConnection(this.#info);
     this.#lastActivityMs = this.#info.startMonotonicMs;
+    this.#lastLogMs = this.#info.startMonotonicMs;
+    connection.socket.on('error', () => connection.socket.destroy());
+    connection.socket.once('close', () => this.#close());
   }
 
   start(): void {
-    const { socket } = this.#connection;
-    socket.on('error', () => socket.destroy());
-    socket.once('close', () => this.#close());
-    const name = this.#options.config.chooseCluster();
-    this.#info.upstreamCluster = name;
-    const cluster = this.#options.context.cluster(name);
+    const { config, context, stats } = this.#runtime;
+    const route = config.chooseRoute(this.#connection);
+    this.#route = route;
+    const cluster = context.cluster(route.clusterName);
     if (cluster === undefined) {
+      stats.downstreamCxNoRoute++;
       this.#fail('noClusterFound');
       return;
     }
+    this.#info.upstreamCluster = route.clusterName;
     this.#info.destinationService = cluster.service;
     if (cluster.internalListener !== undefined) {
       this.#handOver(cluster.internalListener);
       return;
     }
     this.#cluster = cluster;
+    this.#tick();
     this.#connect(1);
   }
 
+  /** A gate closes the connection: it is only recorded. */
+  refuse({ details, flag }: Refusal): void {
+    this.#info.connectionTerminationDetails = details;
+    if (flag !== undefined) this.#info.flags.push(flag);
+    this.#observer.onUpstream();
+  }
+
   #handOver(name: string): void {
-    if (!this.#options.context.handToInternalListener(name, this.#connection)) this.#fail('upstreamConnectionFailure');
+    if (!this.#runtime.context.handToInternalListener(name, this.#connection)) this.#fail('upstreamConnectionFailure');
     else this.#observer.onUpstream();
   }
 
   #connect(attempt: number): void {
+    const { config, listener } = this.#runtime;
     const cluster = this.#cluster as UpstreamCluster;
-    const previous = this.#endpoint;
-    if (cluster.active.connections >= cluster.limits.maxConnections) {
-      cluster.stats.upstreamCxOverflow++;
-      this.#fail('upstreamOverflow');
-      return;
-    }
-    const endpoint = cluster.chooseEndpoint({
-      hash: undefined,
-      isExcluded: previous === undefined ? undefined : (candidate) => candidate === previous,
-      originalDestination: this.#connection.originalDestination,
-      header: undefined,
-    });
-    if (endpoint === undefined) {
-      this.#fail('noHealthyUpstream');
-      return;
-    }
+    const endpoint = this.#chooseEndpoint(cluster);
+    if (endpoint === undefined) return;
     this.#endpoint = endpoint;
     this.#info.upstreamHost = endpoint.addressText;
     this.#info.upstreamAttempts = attempt;
-    this.#info.peer ??= this.#options.listener.direction === 'inbound' ? undefined : endpoint.peer;
-    this.#connecting = endpoint.connect({
+    if (listener.direction !== 'inbound') this.#info.peer = endpoint.peer;
+    const { remoteAddress: source, localAddress: destination, filterState } = this.#connection;
+    const handler: ConnectHandler = {
+      proxyHeader: filterState?.proxyHeader ?? { addresses: { source, destination }, tlvs: [] },
       onConnected: (socket, tls) => this.#onConnected(socket, tls),
       onFailed: ({ reason, isTls }) => {
         endpoint.onFailure();
         if (isTls) this.#info.upstreamTransportFailureReason = reason;
-        if (attempt < this.#options.config.maxConnectAttempts) this.#connect(attempt + 1);
-        // Both, as Envoy does even where one attempt is all that is allowed.
-        else this.#fail('upstreamConnectionFailure', 'upstreamRetryLimitExceeded');
+        if (attempt < config.maxConnectAttempts) this.#connect(attempt + 1);
+        else {
+          cluster.stats.upstreamRqRetryLimitExceeded++;
+          // Both, as Envoy does even where one attempt is all that is allowed.
+          this.#fail('upstreamConnectionFailure', 'upstreamRetryLimitExceeded');
+        }
       },
+    };
+    const { tunnelHead } = config;
+    this.#connecting =
+      tunnelHead === undefined
+        ? endpoint.connect(handler)
+        : openTunnel(endpoint, tunnelHead(this.#info), { runtime: this.#runtime.pools, handler });
+  }
+
+  /** undefined: there is none, and the connection is closed. */
+  #chooseEndpoint(cluster: UpstreamCluster): UpstreamEndpoint | undefined {
+    const previous = this.#endpoint;
+    if (cluster.active.connections >= cluster.limits.maxConnections) {
+      cluster.stats.upstreamCxOverflow++;
+      this.#fail('upstreamOverflow');
+      return undefined;
+    }
+    const endpoint = cluster.chooseEndpoint({
+      hash: this.#runtime.config.hash(this.#connection),
+      metadataMatch: this.#route?.metadataMatch,
+      isExcluded: previous === undefined ? undefined : (candidate) => candidate === previous,
+      originalDestination: this.#connection.originalDestination,
+      header: undefined,
     });
+    if (endpoint === undefined) this.#fail('noHealthyUpstream');
+    return endpoint;
   }
 
   #onConnected(upstream: Socket, tls: TlsInfo | undefined): void {
     const info = this.#info;
     const endpoint = this.#endpoint as UpstreamEndpoint;
-    const { socket, initialData } = this.#connection;
     this.#connecting = undefined;
     this.#upstream = upstream;
     endpoint.activeRequests++;
     endpoint.stats.requestsTotal++;
+    // Outlier detection counts failures in a row: a connection that was made ends the row, as an answer does.
+    endpoint.onResponse(200);
     info.upstreamLocalAddress = upstream.localAddress === undefined ? '' : `${upstream.localAddress}:${upstream.localPort}`;
     info.upstreamPeerUriSan = tls?.peer?.uriSans[0] ?? '';
     info.upstreamLocalUriSan = tls?.localUriSan ?? '';
-    this.#observer.onUpstream();
     upstream.on('error', () => upstream.destroy());
     upstream.once('close', () => {
       endpoint.activeRequests--;
       this.#endFromUpstream();
     });
-    const touch = (): void => {
-      this.#lastActivityMs = this.#options.context.clock.monotonic();
-    };
-    pump(socket, upstream, (count) => {
-      info.bytesReceived += count;
-      info.wireBytesReceived += count;
-      touch();
+    const protocol = endpoint.cluster.metadataExchangeProtocol;
+    if (protocol === undefined || tls?.alpn !== protocol) this.#pump(upstream);
+    else this.#exchange(upstream);
+  }
+
+  /** Each side tells the other who it is before the first byte of the connection itself. */
+  #exchange(upstream: Socket): void {
+    exchangeMetadata(upstream, this.#runtime.exchange, {
+      onDone: (peer) => {
+        if (peer !== undefined && this.#runtime.listener.direction !== 'inbound') this.#info.peer = peer;
+        if (!this.#isClosed) this.#pump(upstream);
+      },
+      onFailed: (details) => {
+        this.#info.connectionTerminationDetails = details;
+        upstream.destroy();
+      },
     });
-    pump(upstream, socket, (count) => {
-      info.bytesSent += count;
-      info.wireBytesSent += count;
-      touch();
+  }
+
+  #pump(upstream: Socket): void {
+    const { config } = this.#runtime;
+    const { socket, initialData } = this.#connection;
+    this.#observer.onUpstream();
+    if (config.log.onConnected) this.#log('TcpUpstreamConnected');
+    const forward = new Pump(socket, upstream, {
+      onBytes: this.#onReceived,
+      onPaused: () => this.#runtime.stats.downstreamFlowControlPausedReadingTotal++,
+      onResumed: () => this.#runtime.stats.downstreamFlowControlResumedReadingTotal++,
     });
+    const back = new Pump(upstream, socket, { onBytes: this.#onSent, onPaused: ignore, onResumed: ignore });
+    this.#pumps = [forward, back];
     if (initialData !== undefined) {
-      info.bytesReceived += initialData.length;
-      info.wireBytesReceived += initialData.length;
+      this.#onReceived(initialData.length);
       upstream.write(initialData);
     }
+    forward.start();
+    back.start();
     socket.resume();
     upstream.resume();
-    this.#tick();
   }
+
+  readonly #onReceived = (count: number): void => {
+    this.#info.bytesReceived += count;
+    this.#info.wireBytesReceived += count;
+    this.#runtime.stats.downstreamCxRxBytesTotal += count;
+    this.#lastActivityMs = this.#runtime.context.clock.monotonic();
+  };
+
+  readonly #onSent = (count: number): void => {
+    this.#info.bytesSent += count;
+    this.#info.wireBytesSent += count;
+    this.#runtime.stats.downstreamCxTxBytesTotal += count;
+    this.#lastActivityMs = this.#runtime.context.clock.monotonic();
+  };
 
   // The upstream is gone: what it sent last still has to reach the downstream.
   #endFromUpstream(): void {
@@ -142,21 +217,44 @@ export class TcpSession {
     else socket.end(() => socket.destroySoon());
   }
 
+  /** One timer for all that depends on time; it rings when the first of them may be due. */
   #tick(): void {
-    const { idleTimeoutMs, maxDurationMs } = this.#options.config;
-    const { clock } = this.#options.context;
-    this.#timer = clock.after(REPORT_MS, () => {
-      const now = clock.monotonic();
-      const isIdle = idleTimeoutMs > 0 && now - this.#lastActivityMs >= idleTimeoutMs;
-      const isTooOld = maxDurationMs > 0 && now - this.#info.startMonotonicMs >= maxDurationMs;
-      if (isIdle || isTooOld) {
-        this.#info.connectionTerminationDetails = isIdle ? 'idle_timeout' : 'max_duration';
-        this.#connection.socket.destroy();
-        return;
-      }
-      this.#observer.onBytes();
-      this.#tick();
-    });
+    const { config, context } = this.#runtime;
+    const now = context.clock.monotonic();
+    let waitMs = REPORT_MS;
+    if (config.idleTimeoutMs > 0) waitMs = Math.min(waitMs, this.#lastActivityMs + config.idleTimeoutMs - now);
+    if (config.maxDurationMs > 0) waitMs = Math.min(waitMs, this.#info.startMonotonicMs + config.maxDurationMs - now);
+    if (config.log.intervalMs > 0) waitMs = Math.min(waitMs, this.#lastLogMs + config.log.intervalMs - now);
+    this.#timer = context.clock.after(Math.max(1, waitMs), this.#onTime);
+  }
+
+  readonly #onTime = (): void => {
+    const { config, context, stats } = this.#runtime;
+    const now = context.clock.monotonic();
+    if (config.idleTimeoutMs > 0 && now - this.#lastActivityMs >= config.idleTimeoutMs) {
+      stats.idleTimeout++;
+      this.#connection.socket.destroy();
+      return;
+    }
+    if (config.maxDurationMs > 0 && now - this.#info.startMonotonicMs >= config.maxDurationMs) {
+      stats.maxDownstreamConnectionDuration++;
+      this.#info.flags.push('durationTimeout');
+      this.#connection.socket.destroy();
+      return;
+    }
+    this.#observer.onBytes();
+    if (config.log.intervalMs > 0 && now - this.#lastLogMs >= config.log.intervalMs) {
+      this.#lastLogMs = now;
+      this.#log('TcpPeriodic');
+    }
+    if (now - this.#lastActivityMs >= REPORT_MS) for (const pump of this.#pumps ?? []) pump.relax();
+    this.#tick();
+  };
+
+  #log(type: 'TcpUpstreamConnected' | 'TcpPeriodic'): void {
+    this.#info.accessLogType = type;
+    this.#observer.onLog();
+    this.#info.accessLogType = undefined;
   }
 
   /** What the downstream sent before it ended is still delivered; a downstream that broke off takes the upstream along. */
@@ -167,12 +265,17 @@ export class TcpSession {
       upstream.destroy();
       return;
     }
+    const { stats, context } = this.#runtime;
+    stats.upstreamFlushTotal++;
+    stats.upstreamFlushActive++;
     // Nobody reads what it sends any more, and it may read no more before that is taken.
-    upstream.removeAllListeners('data');
-    upstream.resume();
+    this.#pumps?.[1].discard();
     upstream.destroySoon();
-    const timer = this.#options.context.clock.after(LINGER_MS, () => upstream.destroy());
-    upstream.once('close', () => timer.cancel());
+    const timer = context.clock.after(LINGER_MS, () => upstream.destroy());
+    upstream.once('close', () => {
+      stats.upstreamFlushActive--;
+      timer.cancel();
+    });
   }
 
   #fail(...flags: StreamInfo['flags']): void {
@@ -187,9 +290,11 @@ export class TcpSession {
     this.#timer?.cancel();
     this.#connecting?.cancel();
     this.#closeUpstream();
-    this.#info.endMonotonicMs = this.#options.context.clock.monotonic();
+    this.#info.endMonotonicMs = this.#runtime.context.clock.monotonic();
     this.#observer.onBytes();
     this.#observer.onEnd();
-    this.#options.onClosed();
+    this.#onClosed();
   }
 }
+
+function ignore(): void {}

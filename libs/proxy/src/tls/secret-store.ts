@@ -7,9 +7,10 @@ import {
   TlsCertificateSchema,
 } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
 import type { Secret as SecretMessage } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/secret';
-import { ConfigError } from '../config/config-error.ts';
+import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { readDataSource } from '../config/values.ts';
+import { compilePeerRules, type PeerRules } from './peer-verification.ts';
 import { parseSubjectAltNames } from './subject-alt-names.ts';
 import type { TlsMaterial } from './tls-context.ts';
 
@@ -17,8 +18,14 @@ import type { TlsMaterial } from './tls-context.ts';
 export interface KeyPair {
   readonly chain: string;
   readonly key: Secret<string>;
+  /** Of an encrypted key. */
+  readonly password: Secret<string> | undefined;
   /** First URI SAN of the leaf, or ''. */
   readonly uriSan: string;
+  /** DNS names of the leaf, lower-case; its common name where it has none. */
+  readonly names: readonly string[];
+  /** `rsa`, `ec`, …: a server has one certificate of each for a name. */
+  readonly keyKind: string;
 }
 
 /** What a secret holds: one of the two. */
@@ -28,8 +35,9 @@ export type SecretContent = { readonly kind: 'keyPair'; readonly keyPair: KeyPai
 export interface Trust {
   readonly roots: string | undefined;
   readonly crl: string | undefined;
-  /** Messages of the SAN matchers; compiled by whoever verifies. */
-  readonly context: CertificateValidationContext;
+  /** What a certificate must fulfil besides a chain to the roots. */
+  readonly rules: PeerRules;
+  readonly usesSystemRoots: boolean;
 }
 
 /** Secrets by name (SDS), with a version that grows on each change. One per proxy. */
@@ -90,12 +98,16 @@ export class SecretStore {
 }
 
 const SUPPORTED = {
-  [TlsCertificateSchema.typeName]: ['certificate_chain', 'private_key', 'watched_directory'],
+  [TlsCertificateSchema.typeName]: ['certificate_chain', 'private_key', 'password', 'watched_directory'],
   [CertificateValidationContextSchema.typeName]: [
     'trusted_ca',
     'system_root_certs',
     'match_typed_subject_alt_names',
     'match_subject_alt_names',
+    'verify_certificate_hash',
+    'verify_certificate_spki',
+    'trust_chain_verification',
+    'max_verify_depth',
     'crl',
     'watched_directory',
   ],
@@ -114,7 +126,8 @@ export function compileKeyPair(message: TlsCertificate, path: string): KeyPair {
   const key = readDataSource(message.privateKey, `${path}.private_key`)?.toString('latin1');
   if (chain === undefined) throw new ConfigError(`${path}.certificate_chain`, 'is required');
   if (key === undefined) throw new ConfigError(`${path}.private_key`, 'is required');
-  return { chain, key: new Secret(key), uriSan: leafUriSan(chain, path) };
+  const password = readDataSource(message.password, `${path}.password`)?.toString('utf8').trimEnd();
+  return { chain, key: new Secret(key), password: password === undefined ? undefined : new Secret(password), ...describeLeaf(chain, path) };
 }
 
 export function compileTrust(message: CertificateValidationContext, path: string): Trust {
@@ -122,13 +135,22 @@ export function compileTrust(message: CertificateValidationContext, path: string
   return {
     roots: readDataSource(message.trustedCa, `${path}.trusted_ca`)?.toString('latin1'),
     crl: readDataSource(message.crl, `${path}.crl`)?.toString('latin1'),
-    context: message,
+    rules: within(path, () => compilePeerRules(message)),
+    usesSystemRoots: message.systemRootCerts !== undefined,
   };
 }
 
-function leafUriSan(chain: string, path: string): string {
+function describeLeaf(chain: string, path: string): Pick<KeyPair, 'uriSan' | 'names' | 'keyKind'> {
   try {
-    return parseSubjectAltNames(new X509Certificate(chain).subjectAltName).uris[0] ?? '';
+    const leaf = new X509Certificate(chain);
+    const { uris, dns } = parseSubjectAltNames(leaf.subjectAltName);
+    const commonName = /^CN=(.+)$/m.exec(leaf.subject ?? '')?.[1];
+    const names = dns.length > 0 || commonName === undefined ? dns : [commonName];
+    return {
+      uriSan: uris[0] ?? '',
+      names: names.map((name) => name.toLowerCase()),
+      keyKind: leaf.publicKey.asymmetricKeyType ?? '',
+    };
   } catch {
     throw new ConfigError(`${path}.certificate_chain`, 'is not a certificate in PEM');
   }

@@ -1,18 +1,16 @@
 import { constants, createHash } from 'node:crypto';
-import { createSecureContext, getCACertificates, type SecureContext, type SecureContextOptions, type SecureVersion } from 'node:tls';
+import { createSecureContext, getCACertificates, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { errorMessage } from '@mizzen/core';
-import { compileStringMatcher, Field } from '@mizzen/matching';
-import {
-  type CertificateValidationContext,
-  SubjectAltNameMatcher_SanType as SanType,
-  TlsParametersSchema,
-  TlsParameters_TlsProtocol as TlsProtocol,
-} from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
+import type { CertificateValidationContext } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
+import { TlsParametersSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
 import { type CommonTlsContext, CommonTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
+import { chooseKeyPairs } from './certificate-choice.ts';
+import { demandsProof, mergePeerRules, NO_RULES, type PeerRules } from './peer-verification.ts';
+import { presentedChain } from './presented-chain.ts';
 import { compileKeyPair, compileTrust, type KeyPair, type SecretStore, type Trust } from './secret-store.ts';
-import { dnsNameCovers, parseSubjectAltNames, type SubjectAltNames } from './subject-alt-names.ts';
+import { compileTlsParameters } from './tls-parameters.ts';
 
 const SUPPORTED = {
   [CommonTlsContextSchema.typeName]: [
@@ -24,7 +22,13 @@ const SUPPORTED = {
     'combined_validation_context',
     'alpn_protocols',
   ],
-  [TlsParametersSchema.typeName]: ['tls_minimum_protocol_version', 'tls_maximum_protocol_version', 'cipher_suites', 'ecdh_curves'],
+  [TlsParametersSchema.typeName]: [
+    'tls_minimum_protocol_version',
+    'tls_maximum_protocol_version',
+    'cipher_suites',
+    'ecdh_curves',
+    'signature_algorithms',
+  ],
 };
 
 /** What is needed for one handshake, made once per version of the secrets. */
@@ -36,42 +40,50 @@ export interface TlsMaterial {
   readonly localUriSan: string;
 }
 
+export interface TlsContextOptions {
+  /** Clients may resume sessions by tickets; only where no certificate of theirs is verified. */
+  readonly tickets?: { readonly keys: Buffer | undefined; readonly lifetimeSeconds: number | undefined } | undefined;
+  /** A client whose server name no certificate carries is given the first certificate that it can check, and not just the first. */
+  readonly scansAllCertificates?: boolean;
+}
+
 /**
- * The part of a TLS context that both directions share: certificates and roots, static or by SDS, parameters and SAN matchers.
+ * The part of a TLS context that both directions share: certificates and roots, static or by SDS, parameters and what peers must prove.
  * Secrets rotate by making a new secure context for new handshakes; live connections keep theirs.
  */
 export class TlsContext {
   readonly alpnProtocols: readonly string[];
   readonly secretNames: readonly string[];
   readonly #secrets: SecretStore;
+  readonly #options: TlsContextOptions;
   readonly #staticKeyPairs: readonly KeyPair[];
-  readonly #keyPairName: string | undefined;
+  readonly #keyPairNames: readonly string[];
   readonly #staticTrust: Trust | undefined;
   readonly #trustName: string | undefined;
   readonly #parameters: SecureContextOptions;
-  readonly #staticMatchers: readonly SanMatcher[];
-  #material: { readonly generation: number; readonly value: TlsMaterial } | undefined;
-  #sdsMatchers: { readonly trust: Trust; readonly matchers: readonly SanMatcher[] } | undefined;
+  /** By the certificates that were chosen, as long as no secret changes. */
+  #materials = new Map<string, TlsMaterial>();
+  #generation = -1;
+  #merged: { readonly trust: Trust | undefined; readonly rules: PeerRules } | undefined;
 
   /** Throws ConfigError with a path below `common_tls_context`. */
-  constructor(message: CommonTlsContext, secrets: SecretStore) {
+  constructor(message: CommonTlsContext, secrets: SecretStore, options: TlsContextOptions = {}) {
     refuseUnsupportedFields(CommonTlsContextSchema, message, { supported: SUPPORTED });
     this.#secrets = secrets;
+    this.#options = options;
     this.alpnProtocols = message.alpnProtocols;
-    this.#parameters = compileParameters(message);
+    this.#parameters = within('tls_params', () => compileTlsParameters(message.tlsParams));
     this.#staticKeyPairs = message.tlsCertificates.map((certificate, index) => compileKeyPair(certificate, `tls_certificates[${index}]`));
-    if (message.tlsCertificateSdsSecretConfigs.length > 1)
-      throw new ConfigError('tls_certificate_sds_secret_configs', 'more than one is not supported');
-    this.#keyPairName = message.tlsCertificateSdsSecretConfigs[0]?.name;
+    this.#keyPairNames = message.tlsCertificateSdsSecretConfigs.map(({ name }) => name);
     const validation = validationOf(message);
-    this.#staticTrust = validation.context === undefined ? undefined : compileTrust(validation.context, validation.path);
-    this.#staticMatchers =
-      validation.context === undefined
-        ? []
-        : within(validation.path, () => compileSanMatchers(validation.context as CertificateValidationContext));
+    const { context } = validation;
+    this.#staticTrust = context === undefined ? undefined : compileTrust(context, validation.path);
     this.#trustName = validation.secretName;
-    this.secretNames = [this.#keyPairName, this.#trustName].filter((name) => name !== undefined);
-    if (this.secretNames.length === 0) this.material();
+    this.secretNames = this.#trustName === undefined ? this.#keyPairNames : [...this.#keyPairNames, this.#trustName];
+    if (this.secretNames.length === 0) {
+      this.#requireRoots(validation.path);
+      this.material();
+    }
   }
 
   /** Whether every secret that it names has arrived. */
@@ -79,59 +91,106 @@ export class TlsContext {
     return this.secretNames.every((name) => this.#secrets.get(name) !== undefined);
   }
 
-  /** undefined while a secret is missing. Throws ConfigError where the certificates do not fit together. */
-  material(): TlsMaterial | undefined {
+  /** Whether which certificate is presented depends on the name that the peer asks for. */
+  get hasSeveralCertificates(): boolean {
+    return this.#staticKeyPairs.length + this.#keyPairNames.length > 1;
+  }
+
+  /** What peers' certificates must fulfil besides their chain. */
+  get peerRules(): PeerRules {
+    const trust = this.#trustBySecret();
+    if (this.#merged === undefined || this.#merged.trust !== trust) {
+      const base = this.#staticTrust?.rules ?? NO_RULES;
+      const rules = trust === undefined ? base : mergePeerRules(base, trust.rules);
+      this.#merged = { trust, rules };
+    }
+    return this.#merged.rules;
+  }
+
+  /** For a peer that asks for `serverName`; undefined while a secret is missing. Throws ConfigError where the certificates do not fit together. */
+  material(serverName = ''): TlsMaterial | undefined {
     const { generation } = this.#secrets;
-    if (this.#material?.generation === generation) return this.#material.value;
+    if (this.#generation !== generation) {
+      this.#materials = new Map();
+      this.#generation = generation;
+    }
+    const name = this.hasSeveralCertificates ? serverName.toLowerCase() : '';
+    const known = this.#materials.get(name);
+    if (known !== undefined) return known;
     const keyPairs = this.#keyPairs();
     const roots = this.#roots();
     if (keyPairs === undefined || roots === undefined) return undefined;
-    // A thousand clusters that present the same SVID share one context.
+    const value = this.#shared(chooseKeyPairs(keyPairs, name, this.#options.scansAllCertificates ?? false), roots);
+    // Clients choose the names: they must not be remembered without end.
+    if (this.#materials.size >= MAX_REMEMBERED_NAMES) this.#materials.clear();
+    this.#materials.set(name, value);
+    return value;
+  }
+
+  /** A thousand clusters that present the same SVID share one context. */
+  #shared(keyPairs: readonly KeyPair[], roots: Roots): TlsMaterial {
+    const { tickets } = this.#options;
     const key = digest([
-      JSON.stringify(this.#parameters),
+      JSON.stringify([this.#parameters, tickets?.lifetimeSeconds, tickets === undefined]),
+      tickets?.keys?.toString('latin1') ?? '',
       ...keyPairs.flatMap((pair) => [pair.chain, pair.key.reveal()]),
       roots.pem ?? '',
       roots.crl ?? '',
     ]);
     const value = this.#secrets.materials.get(key) ?? this.#createMaterial(keyPairs, roots);
     this.#secrets.materials.set(key, value);
-    this.#material = { generation, value };
     return value;
   }
 
-  /** Whether a verified certificate carries one of the names that are asked for. True where none is asked for. */
-  acceptsNames(certificate: { readonly subjectAltName: string | undefined }): boolean {
-    const matchers = [...this.#staticMatchers, ...this.#matchersBySecret()];
-    if (matchers.length === 0) return true;
-    const names = parseSubjectAltNames(certificate.subjectAltName);
-    return matchers.some((matcher) => matcher(names));
-  }
-
   #createMaterial(keyPairs: readonly KeyPair[], roots: Roots): TlsMaterial {
-    const options: SecureContextOptions = { ...this.#parameters };
+    const options: SecureContextOptions = { ...this.#parameters, ...this.#sessionOptions(roots) };
     if (keyPairs.length > 0) {
-      options.cert = keyPairs.map((pair) => pair.chain);
-      options.key = keyPairs.map((pair) => pair.key.reveal());
+      options.cert = keyPairs.map((pair) => presentedChain(pair.chain, roots.pem));
+      options.key = keyPairs.map((pair) => ({ pem: pair.key.reveal(), passphrase: pair.password?.reveal() }));
     }
     if (roots.pem !== undefined) options.ca = roots.pem;
     if (roots.crl !== undefined) options.crl = roots.crl;
     try {
-      return { secureContext: createSecureContext(options), verifiesPeer: roots.pem !== undefined, localUriSan: keyPairs[0]?.uriSan ?? '' };
+      const [presented] = keyPairs;
+      return { secureContext: createSecureContext(options), verifiesPeer: roots.pem !== undefined, localUriSan: presented?.uriSan ?? '' };
     } catch (thrown) {
       throw new ConfigError('', `the certificates cannot be used: ${errorMessage(thrown)}`);
     }
   }
 
+  /** No tickets where a certificate is verified: a resumed session would skip the check of it against today's roots. */
+  #sessionOptions(roots: Roots): SecureContextOptions {
+    const { tickets } = this.#options;
+    if (tickets === undefined || roots.pem !== undefined || demandsProof(this.peerRules))
+      return { secureOptions: (this.#parameters.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET };
+    return {
+      ...(tickets.keys === undefined ? undefined : { ticketKeys: tickets.keys }),
+      ...(tickets.lifetimeSeconds === undefined ? undefined : { sessionTimeout: tickets.lifetimeSeconds }),
+    };
+  }
+
+  #requireRoots(path: string): void {
+    const names = this.#staticTrust?.rules.sanMatchers.length ?? 0;
+    // Envoy: "SAN-based verification of peer certificates without trusted CA is insecure and not allowed".
+    if (names > 0 && this.#roots()?.pem === undefined)
+      throw new ConfigError(path, 'names are matched but no chain is verified, which proves nothing; give trusted_ca');
+  }
+
   #keyPairs(): readonly KeyPair[] | undefined {
-    if (this.#keyPairName === undefined) return this.#staticKeyPairs;
-    const secret = this.#secrets.get(this.#keyPairName);
-    return secret?.kind === 'keyPair' ? [secret.keyPair] : undefined;
+    if (this.#keyPairNames.length === 0) return this.#staticKeyPairs;
+    const pairs = [...this.#staticKeyPairs];
+    for (const name of this.#keyPairNames) {
+      const secret = this.#secrets.get(name);
+      if (secret?.kind !== 'keyPair') return undefined;
+      pairs.push(secret.keyPair);
+    }
+    return pairs;
   }
 
   #roots(): Roots | undefined {
     const bySecret = this.#trustBySecret();
     if (this.#trustName !== undefined && bySecret === undefined) return undefined;
-    const pem = bySecret?.roots ?? this.#staticTrust?.roots ?? (this.#staticTrust?.context.systemRootCerts ? systemRoots() : undefined);
+    const pem = bySecret?.roots ?? this.#staticTrust?.roots ?? (this.#staticTrust?.usesSystemRoots ? systemRoots() : undefined);
     return { pem, crl: bySecret?.crl ?? this.#staticTrust?.crl };
   }
 
@@ -139,14 +198,9 @@ export class TlsContext {
     const secret = this.#trustName === undefined ? undefined : this.#secrets.get(this.#trustName);
     return secret?.kind === 'trust' ? secret.trust : undefined;
   }
-
-  #matchersBySecret(): readonly SanMatcher[] {
-    const trust = this.#trustBySecret();
-    if (trust === undefined) return [];
-    if (this.#sdsMatchers?.trust !== trust) this.#sdsMatchers = { trust, matchers: compileSanMatchers(trust.context) };
-    return this.#sdsMatchers.matchers;
-  }
 }
+
+const MAX_REMEMBERED_NAMES = 1000;
 
 let knownSystemRoots: string | undefined;
 
@@ -180,66 +234,6 @@ function validationOf(message: CommonTlsContext): {
     };
   }
   return { path: '', context: undefined, secretName: undefined };
-}
-
-const VERSIONS: Readonly<Record<number, SecureVersion>> = {
-  [TlsProtocol.TLSv1_0]: 'TLSv1',
-  [TlsProtocol.TLSv1_1]: 'TLSv1.1',
-  [TlsProtocol.TLSv1_2]: 'TLSv1.2',
-  [TlsProtocol.TLSv1_3]: 'TLSv1.3',
-};
-
-// Envoy's defaults for both directions: 1.2 to 1.3. Source: envoy docs, TlsParameters.
-function compileParameters(message: CommonTlsContext): SecureContextOptions {
-  const given = message.tlsParams;
-  const options: SecureContextOptions = {
-    // No tickets: a resumed session would skip the check of a peer's certificate against today's roots.
-    // No renegotiation, as in Envoy: one client could ask a TLS 1.2 connection for handshake after handshake.
-    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
-    minVersion: VERSIONS[given?.tlsMinimumProtocolVersion ?? 0] ?? 'TLSv1.2',
-    maxVersion: VERSIONS[given?.tlsMaximumProtocolVersion ?? 0] ?? 'TLSv1.3',
-  };
-  // TLS 1.3's suites are not configurable in Envoy; OpenSSL wants them in the same list.
-  const suites = given?.cipherSuites.flatMap((suite) => suite.replace(/^\[|\]$/g, '').split('|')) ?? [];
-  if (suites.length > 0)
-    options.ciphers = ['TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256', ...suites].join(':');
-  if (given !== undefined && given.ecdhCurves.length > 0) options.ecdhCurve = given.ecdhCurves.join(':');
-  return options;
-}
-
-type SanMatcher = (names: SubjectAltNames) => boolean;
-
-function compileSanMatchers(context: CertificateValidationContext): readonly SanMatcher[] {
-  const typed = context.matchTypedSubjectAltNames.map((matcher, index): SanMatcher => {
-    const accepts = compileMatcher(matcher.matcher, `match_typed_subject_alt_names[${index}].matcher`);
-    const acceptsDns = dnsMatcher(matcher.matcher) ?? accepts;
-    if (matcher.sanType === SanType.URI) return (names) => names.uris.some(accepts);
-    if (matcher.sanType === SanType.DNS) return (names) => names.dns.some(acceptsDns);
-    if (matcher.sanType === SanType.EMAIL) return (names) => names.emails.some(accepts);
-    if (matcher.sanType === SanType.IP_ADDRESS) return (names) => names.ips.some(accepts);
-    throw new ConfigError(`match_typed_subject_alt_names[${index}].san_type`, 'must be EMAIL, DNS, URI or IP_ADDRESS');
-  });
-  const untyped = context.matchSubjectAltNames.map((matcher, index): SanMatcher => {
-    const accepts = compileMatcher(matcher, `match_subject_alt_names[${index}]`);
-    const acceptsDns = dnsMatcher(matcher) ?? accepts;
-    return (names) => names.uris.some(accepts) || names.dns.some(acceptsDns) || names.emails.some(accepts) || names.ips.some(accepts);
-  });
-  return [...typed, ...untyped];
-}
-
-/** An exact name is also what a wildcard certificate stands for; every other matcher looks at the text of the certificate. */
-function dnsMatcher(matcher: Parameters<typeof compileStringMatcher>[0]): ((certified: string) => boolean) | undefined {
-  if (matcher?.matchPattern.case !== 'exact') return undefined;
-  const name = matcher.matchPattern.value;
-  return (certified) => dnsNameCovers(certified, name);
-}
-
-function compileMatcher(matcher: Parameters<typeof compileStringMatcher>[0], path: string): (value: string) => boolean {
-  const field = new Field(path, []);
-  const accepts = compileStringMatcher(matcher, field);
-  const [rejection] = field.rejections;
-  if (rejection !== undefined) throw new ConfigError(rejection.path, rejection.reason);
-  return accepts;
 }
 
 function digest(parts: readonly string[]): string {
