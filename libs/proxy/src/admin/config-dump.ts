@@ -1,4 +1,4 @@
-import { create, createRegistry, type DescMessage, type MessageShape, toJson } from '@bufbuild/protobuf';
+import { create, createRegistry, type DescMessage, type JsonObject, type MessageShape, toJson } from '@bufbuild/protobuf';
 import { type Any, type Timestamp, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { packAny, unpackAny, xdsRegistry } from '@mizzen/xds-api';
 import { BootstrapConfigDumpSchema, ConfigDumpSchema, SecretsConfigDumpSchema } from '@mizzen/xds-api/envoy/admin/v3/config_dump';
@@ -37,6 +37,8 @@ export interface DumpOptions {
   readonly resource: string | undefined;
   /** Only resources whose whole name matches (RE2). */
   readonly nameRegex: string | undefined;
+  /** `bootstrap.node.id,…`: only these fields; with `resource`, of each of its items. */
+  readonly mask: string | undefined;
   readonly startedMs: number;
 }
 
@@ -50,15 +52,17 @@ const dumpRegistry = createRegistry(
   SecretsConfigDumpSchema,
 );
 
+export type DumpResult = { readonly json: string } | { readonly error: string; readonly status: number };
+
 /** The configuration in force, in the messages of envoy.admin.v3, so that Envoy's and Istio's tools read it. Private keys are left out. */
-export function configDump(from: DumpSources, options: DumpOptions): { readonly json: string } | { readonly error: string } {
+export function configDump(from: DumpSources, options: DumpOptions): DumpResult {
   let accepts: (name: string) => boolean = () => true;
   if (options.nameRegex !== undefined) {
     try {
       const pattern = RE2JS.compile(options.nameRegex);
       accepts = (name) => pattern.matches(name);
     } catch {
-      return { error: 'name_regex is not a valid RE2 expression' };
+      return { error: 'name_regex is not a valid RE2 expression', status: 400 };
     }
   }
   const { resources } = from;
@@ -89,23 +93,23 @@ export function configDump(from: DumpSources, options: DumpOptions): { readonly 
     packAny(RoutesConfigDumpSchema, routesDump(resources, accepts)),
     packAny(SecretsConfigDumpSchema, secretsDump(from.secrets, accepts)),
   ].filter((part) => part !== undefined);
-  if (options.resource === undefined) return { json: render(parts) };
-  const items = itemsOf(parts, options.resource);
-  return items === undefined
-    ? { error: `${options.resource} is not a field of a configuration dump; try dynamic_listeners or dynamic_active_clusters` }
-    : { json: items };
+  const configs = options.resource === undefined ? wholeDump(parts) : itemsOf(parts, options.resource);
+  if (configs === undefined) return { error: `${options.resource} not found in config dump`, status: 404 };
+  const masked = options.mask === undefined ? configs : applyMask(configs, options.mask.split(','));
+  if (masked.length === 0 && configs.length > 0) return { error: `FieldMask ${options.mask} could not be successfully used.`, status: 400 };
+  return { json: JSON.stringify({ configs: masked }, undefined, 1) };
 }
 
-function render(parts: readonly Any[]): string {
-  return JSON.stringify(
-    toJson(ConfigDumpSchema, create(ConfigDumpSchema, { configs: [...parts] }), { registry: dumpRegistry, useProtoFieldName: true }),
-    undefined,
-    1,
-  );
+function wholeDump(parts: readonly Any[]): readonly JsonObject[] {
+  const json = toJson(ConfigDumpSchema, create(ConfigDumpSchema, { configs: [...parts] }), {
+    registry: dumpRegistry,
+    useProtoFieldName: true,
+  }) as { readonly configs?: readonly JsonObject[] };
+  return json.configs ?? [];
 }
 
 /** `?resource=` gives the items of one repeated field, each with its type, as Envoy does. */
-function itemsOf(parts: readonly Any[], resource: string): string | undefined {
+function itemsOf(parts: readonly Any[], resource: string): readonly JsonObject[] | undefined {
   for (const part of parts) {
     const schema = dumpRegistry.getMessage(part.typeUrl.slice(part.typeUrl.lastIndexOf('/') + 1)) as DescMessage;
     const field = schema.fields.find((candidate) => candidate.name === resource && candidate.fieldKind === 'list');
@@ -113,15 +117,46 @@ function itemsOf(parts: readonly Any[], resource: string): string | undefined {
     const json = toJson(schema, unpackAny(part, schema) as MessageShape<typeof schema>, {
       registry: dumpRegistry,
       useProtoFieldName: true,
-    }) as Record<string, unknown>;
-    const items = (json[resource] ?? []) as readonly Record<string, unknown>[];
-    return JSON.stringify(
-      { configs: items.map((item) => ({ '@type': `type.googleapis.com/${field.message?.typeName ?? ''}`, ...item })) },
-      undefined,
-      1,
-    );
+    }) as JsonObject;
+    const items = (json[resource] ?? []) as readonly JsonObject[];
+    return items.map((item) => ({ '@type': `type.googleapis.com/${field.message?.typeName ?? ''}`, ...item }));
   }
   return undefined;
+}
+
+/** Keeps the fields that the mask names; messages that have none of them are left out. Type names stay. */
+function applyMask(configs: readonly JsonObject[], paths: readonly string[]): readonly JsonObject[] {
+  return configs.flatMap((config) => {
+    let kept: JsonObject = {};
+    for (const path of paths) {
+      const found = pick(config, path.trim().split('.'));
+      if (found !== undefined) kept = merge(kept, found);
+    }
+    return Object.keys(kept).length === 0 ? [] : [{ '@type': config['@type'] ?? '', ...kept }];
+  });
+}
+
+function pick(from: JsonObject, [name = '', ...rest]: readonly string[]): JsonObject | undefined {
+  const value = from[name];
+  if (value === undefined) return undefined;
+  if (rest.length === 0) return { [name]: value };
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+  const inner = pick(value, rest);
+  const type = value['@type'];
+  return inner === undefined ? undefined : { [name]: type === undefined ? inner : { '@type': type, ...inner } };
+}
+
+function merge(a: JsonObject, b: JsonObject): JsonObject {
+  const merged: JsonObject = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    const before = merged[key];
+    merged[key] = isObject(before) && isObject(value) ? merge(before, value) : value;
+  }
+  return merged;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function dumped(resource: StoredResource): { versionInfo: string; lastUpdated: Timestamp; clientStatus: ClientResourceStatus } {

@@ -11,6 +11,7 @@ import { ServerInfo_State, ServerInfoSchema } from '@mizzen/xds-api/envoy/admin/
 import type { Bootstrap } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import { type Address, AddressSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
 import { HealthStatus } from '@mizzen/xds-api/envoy/config/core/v3/health_check';
+import { RE2JS } from 're2js';
 import type { LiveCluster } from '../cluster/cluster.ts';
 import type { ClusterManager } from '../cluster/cluster-manager.ts';
 import type { Endpoint } from '../cluster/endpoint.ts';
@@ -25,12 +26,29 @@ import type { ProxyResources } from '../xds/proxy-resources.ts';
 const JSON_OPTIONS = { registry: xdsRegistry, useProtoFieldName: true, prettySpaces: 1 } as const;
 const DAY_MS = 86_400_000;
 
+interface ClusterSources {
+  readonly clusters: ClusterManager;
+  readonly resources: ProxyResources;
+}
+
+/** The clusters whose name a filter (RE2) is found in; undefined for a filter that does not compile. */
+export function describeClusters(from: ClusterSources, options: { readonly isJson: boolean; readonly filter: string }): string | undefined {
+  let clusters = [...from.clusters.all()];
+  try {
+    const pattern = options.filter === '' ? undefined : RE2JS.compile(options.filter);
+    if (pattern !== undefined) clusters = clusters.filter(({ name }) => pattern.matcher(name).find());
+  } catch {
+    return undefined;
+  }
+  return options.isJson ? clustersJson(clusters, from.resources) : clustersText(clusters, from.resources);
+}
+
 /** As Envoy's /clusters prints them: one fact a line. */
-export function clustersText(from: { readonly clusters: ClusterManager; readonly resources: ProxyResources }): string {
+function clustersText(clusters: readonly LiveCluster[], resources: ProxyResources): string {
   let text = '';
-  for (const cluster of from.clusters.all()) {
+  for (const cluster of clusters) {
     const { name, config, limits } = cluster;
-    const isStatic = from.resources.kinds.cluster.get(name)?.isStatic ?? false;
+    const isStatic = resources.kinds.cluster.get(name)?.isStatic ?? false;
     text += `${name}::observability_name::${cluster.observabilityName}\n`;
     if (config.discovery.kind === 'eds') text += `${name}::eds_service_name::${config.discovery.serviceName}\n`;
     text += `${name}::default_priority::max_connections::${limits.maxConnections}\n`;
@@ -42,6 +60,7 @@ export function clustersText(from: { readonly clusters: ClusterManager; readonly
       const line = (fact: string, value: string | number | boolean): string => `${name}::${endpoint.addressText}::${fact}::${value}\n`;
       const [region = '', zone = '', subZone = ''] = locality.split('/');
       const { stats } = endpoint;
+      const rates = cluster.outliers?.successRateOf(endpoint) ?? { external: -1, localOrigin: -1 };
       text +=
         line('cx_active', stats.connectionsActive) +
         line('cx_connect_fail', stats.connectFailures) +
@@ -53,19 +72,19 @@ export function clustersText(from: { readonly clusters: ClusterManager; readonly
         line('rq_total', stats.requestsTotal);
       text += line('hostname', endpoint.hostname) + line('health_flags', healthFlags(endpoint)) + line('weight', endpoint.weight);
       text += line('region', region) + line('zone', zone) + line('sub_zone', subZone) + line('canary', false) + line('priority', priority);
-      text += line('success_rate', -1) + line('local_origin_success_rate', -1);
+      text += line('success_rate', rates.external) + line('local_origin_success_rate', rates.localOrigin);
     }
   }
   return text;
 }
 
-export function clustersJson(from: { readonly clusters: ClusterManager; readonly resources: ProxyResources }): string {
-  const clusterStatuses = [...from.clusters.all()].map((cluster) => ({
+function clustersJson(clusters: readonly LiveCluster[], resources: ProxyResources): string {
+  const clusterStatuses = clusters.map((cluster) => ({
     name: cluster.name,
     observabilityName: cluster.observabilityName,
     edsServiceName: cluster.config.discovery.kind === 'eds' ? cluster.config.discovery.serviceName : '',
-    addedViaApi: !(from.resources.kinds.cluster.get(cluster.name)?.isStatic ?? false),
-    circuitBreakers: { thresholds: [{ ...cluster.limits }] },
+    addedViaApi: !(resources.kinds.cluster.get(cluster.name)?.isStatic ?? false),
+    circuitBreakers: { thresholds: [thresholds(cluster.limits)] },
     hostStatuses: endpointsOf(cluster).map(({ endpoint, locality, priority }) => {
       const [region = '', zone = '', subZone = ''] = locality.split('/');
       return {
@@ -76,6 +95,9 @@ export function clustersJson(from: { readonly clusters: ClusterManager; readonly
             endpoint.health
           ],
           failedOutlierCheck: endpoint.isEjected,
+          failedActiveHealthCheck: endpoint.checkResult === 'unhealthy' || endpoint.checkResult === 'pending',
+          pendingActiveHc: endpoint.checkResult === 'pending',
+          failedActiveDegradedCheck: endpoint.checkResult === 'degraded',
         },
         weight: endpoint.weight,
         hostname: endpoint.hostname,
@@ -87,15 +109,23 @@ export function clustersJson(from: { readonly clusters: ClusterManager; readonly
   return toJsonString(ClustersSchema, create(ClustersSchema, { clusterStatuses }), JSON_OPTIONS);
 }
 
+function thresholds({ maxConnections, maxPendingRequests, maxRequests, maxRetries }: LiveCluster['limits']) {
+  return { maxConnections, maxPendingRequests, maxRequests, maxRetries };
+}
+
 function endpointsOf(cluster: LiveCluster): readonly { endpoint: Endpoint; locality: string; priority: number }[] {
   return cluster.localities.flatMap(({ endpoints, locality, priority }) => endpoints.map((endpoint) => ({ endpoint, locality, priority })));
 }
 
 function healthFlags(endpoint: Endpoint): string {
+  const { checkResult } = endpoint;
   const flags = [
+    checkResult === 'unhealthy' || checkResult === 'pending' ? '/failed_active_hc' : '',
     endpoint.isEjected ? '/failed_outlier_check' : '',
     endpoint.health === 'unhealthy' ? '/failed_eds_health' : '',
+    checkResult === 'degraded' ? '/degraded_active_hc' : '',
     endpoint.health === 'degraded' ? '/degraded_eds_health' : '',
+    checkResult === 'pending' ? '/pending_active_hc' : '',
   ];
   return flags.join('') || 'healthy';
 }
@@ -180,6 +210,7 @@ export function serverInfoJson(from: {
   readonly state: () => keyof typeof ServerInfo_State | string;
   readonly startedMs: number;
   readonly clock: { now(): number };
+  readonly hotRestartVersion: string;
 }): string {
   const uptime = durationFromMs(from.clock.now() - from.startedMs);
   const info = create(ServerInfoSchema, {
@@ -189,7 +220,7 @@ export function serverInfoJson(from: {
       ServerInfo_State.PRE_INITIALIZING,
     uptimeCurrentEpoch: uptime,
     uptimeAllEpochs: uptime,
-    hotRestartVersion: 'disabled',
+    hotRestartVersion: from.hotRestartVersion,
     ...(from.bootstrap.node === undefined ? {} : { node: from.bootstrap.node }),
   });
   return toJsonString(ServerInfoSchema, info, { ...JSON_OPTIONS, alwaysEmitImplicit: true });

@@ -2,12 +2,14 @@ import type { Clock } from '@mizzen/core';
 import type { StreamInfo } from '@mizzen/telemetry';
 import { addressText } from '../config/values.ts';
 import type { DownstreamConnection } from '../contract.ts';
+import { tlsFactsOf } from './tls-facts.ts';
 
 const noHeader = (): undefined => undefined;
 
 /** A StreamInfo for a connection that nothing is known of yet but where it comes from. */
 export function createStreamInfo(connection: DownstreamConnection, clock: Clock): StreamInfo {
   const { tls } = connection;
+  const metadata = connection.filterState?.dynamicMetadata;
   return {
     startTimeMs: clock.now(),
     startMonotonicMs: clock.monotonic(),
@@ -45,12 +47,16 @@ export function createStreamInfo(connection: DownstreamConnection, clock: Clock)
     upstreamLocalUriSan: '',
     downstreamLocalAddress: addressText(connection.localAddress),
     downstreamRemoteAddress: addressText(connection.remoteAddress),
-    requestedServerName: tls?.requestedServerName ?? '',
+    requestedServerName: connection.requestedServerName ?? tls?.requestedServerName ?? '',
     isDownstreamMtls: tls?.peer !== undefined,
     destinationService: undefined,
     peer: undefined,
     grpcStatus: '',
     traceId: '',
     requestId: '',
+    dynamicMetadata: metadata === undefined ? undefined : new Map(Object.entries(metadata)),
+    connectionId: connection.id,
+    downstreamDirectRemoteAddress: addressText(connection.remoteAddress),
+    downstreamTls: () => tlsFactsOf(connection),
   };
 }
