@@ -1,6 +1,6 @@
 import { agentOptionsOf, agentSettings, createAgent, labelsOf, parsePortMap } from '@mizzen/agent';
 import { type App, settings, systemClock } from '@mizzen/core';
-import { createProxy } from '@mizzen/proxy';
+import { createProxy, reopenAccessLogsOnSignal } from '@mizzen/proxy';
 import { portMapOf } from './port-map.ts';
 import { mayBindPrivilegedPorts } from './privileged-ports.ts';
 
@@ -53,7 +53,11 @@ export const ingressGatewayApp: App<typeof ingressGatewaySettings> = {
       inbound: [],
       httpProxyPort: undefined,
       portMap,
-      createProxy,
+      createProxy(options) {
+        const proxy = createProxy({ ...options, releasesStartMemory: true });
+        reopenAccessLogsOnSignal(proxy);
+        return proxy;
+      },
     });
     const ports = await agent.start();
     process.stdout.write(`${JSON.stringify({ ready: true, app: 'ingress-gateway', ports })}\n`);

@@ -1,9 +1,30 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { extname } from 'node:path';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { type App, CloseStack, errorCode, joinHostPort, type Logger, MizzenError, settings, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import {
+  type App,
+  CloseStack,
+  errorCode,
+  errorMessage,
+  joinHostPort,
+  type Logger,
+  MizzenError,
+  type SettingsOf,
+  settings,
+  systemClock,
+} from '@mizzen/core';
+import {
+  awaitSuccessor,
+  createProxy,
+  loadBootstrap,
+  type MeshProxy,
+  type Predecessor,
+  type ProxyOptions,
+  reopenAccessLogsOnSignal,
+  takeOver,
+} from '@mizzen/proxy';
 import { type Bootstrap, BootstrapSchema } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 
 export const proxySettings = {
@@ -24,21 +45,30 @@ export const proxySettings = {
   drainTime: settings.integer('drain-time-s', { help: 'seconds that connections are given to end when the process does', fallback: 5 }),
   logLevel: settings.logLevel(),
   concurrency: settings.integer('concurrency', {
-    help: 'worker threads; this proxy has one event loop and takes any number',
+    help: 'event loops, each in a thread of its own, on the same ports; 0: as many as the machine has cores',
     fallback: 1,
     min: 0,
   }),
   // What Envoy has and what means nothing here; taken, so that a command line made for Envoy works.
   logFormat: settings.string('log-format', { help: "taken for Envoy's sake; logs are JSON", fallback: '' }),
-  baseId: settings.integer('base-id', { help: "taken for Envoy's sake; there is no shared memory", fallback: 0 }),
-  restartEpoch: settings.integer('restart-epoch', { help: "taken for Envoy's sake", fallback: 0 }),
+  baseId: settings.integer('base-id', { help: 'proxies of one user with the same number can replace each other', fallback: 0, min: 0 }),
+  restartEpoch: settings.integer('restart-epoch', {
+    help: 'above 0: takes the listeners over from the proxy with the same --base-id, which then drains and ends',
+    fallback: 0,
+    min: 0,
+  }),
+  parentShutdownTime: settings.integer('parent-shutdown-time-s', {
+    help: 'seconds after which a replaced proxy ends although it has connections',
+    fallback: 900,
+    min: 0,
+  }),
   serviceCluster: settings.string('service-cluster', {
     help: 'node.cluster where the bootstrap has none',
     fallback: '',
     placeholder: 'NAME',
   }),
   serviceNode: settings.string('service-node', { help: 'node.id where the bootstrap has none', fallback: '', placeholder: 'ID' }),
-  disableHotRestart: settings.flag('disable-hot-restart', { help: "taken for Envoy's sake" }),
+  disableHotRestart: settings.flag('disable-hot-restart', { help: 'no other proxy can replace this one by --restart-epoch' }),
 };
 
 /** `mizzen proxy -c bootstrap.yaml`: the data plane alone, from any Envoy bootstrap. */
@@ -51,22 +81,84 @@ export const proxyApp: App<typeof proxySettings> = {
     if (values.mode === 'encode') await encode(bootstrap);
     nameNode(bootstrap, values);
     const stack = new CloseStack();
+    const predecessor = values.restartEpoch > 0 && values.mode === 'serve' ? takeOver(hotRestart(values)) : undefined;
     const proxy = createProxy({
       bootstrap,
       clock: systemClock,
       random: Math.random,
       logger,
       drainTimeMs: values.drainTime * 1000,
+      releasesStartMemory: true,
       onQuit: () => process.kill(process.pid, 'SIGTERM'),
+      ...workers(values.concurrency, logger),
+      ...(predecessor && { inherited: predecessor.listeners }),
+      restartEpoch: values.restartEpoch,
+      isReplaceable: !values.disableHotRestart,
     });
     if (values.mode === 'validate') await validate(proxy);
     stack.use(proxy);
+    stack.use(reopenAccessLogsOnSignal(proxy));
     await proxy.start();
     await connectToManagementServer(bootstrap, { proxy, logger, stack });
     announce(proxy);
+    // Not awaited: with a control plane that does not answer, the proxy before this one goes on serving.
+    replace(predecessor, { proxy, logger, stack, values }).catch((thrown: unknown) => {
+      logger.error({ reason: errorMessage(thrown) }, 'the proxy before this one was not replaced');
+    });
     return stack;
   },
 };
+
+type ProxySettings = SettingsOf<typeof proxySettings>;
+
+function hotRestart({ baseId, concurrency }: ProxySettings): { readonly baseId: number; readonly concurrency: number } {
+  return { baseId, concurrency: eventLoops(concurrency) };
+}
+
+/** Ends the proxy before this one, once this one serves, and waits for the one that ends this one. */
+async function replace(
+  predecessor: Predecessor | undefined,
+  { proxy, logger, stack, values }: { proxy: MeshProxy; logger: Logger; stack: CloseStack; values: ProxySettings },
+): Promise<void> {
+  await proxy.ready.until((isReady) => isReady);
+  predecessor?.replace();
+  if (values.disableHotRestart) return;
+  const end = (): void => void process.kill(process.pid, 'SIGTERM');
+  try {
+    const stop = await awaitSuccessor(
+      { ...hotRestart(values), logger },
+      {
+        listeningDescriptors: () => proxy.listeningDescriptors(),
+        releaseAdmin: () => proxy.releaseAdmin(),
+        onReplaced() {
+          proxy.stopAccepting();
+          void proxy.drain().then(end);
+          setTimeout(end, values.parentShutdownTime * 1000).unref();
+        },
+      },
+    );
+    stack.use({ close: async () => stop() });
+  } catch (thrown) {
+    // Two proxies of one user need not know of each other; only replacing one of them then needs a number.
+    logger.info({ reason: errorMessage(thrown) }, 'this proxy cannot be replaced by a hot restart');
+  }
+}
+
+/** The threads beside this one; none for a single event loop. */
+function workers(concurrency: number, logger: Logger): Pick<ProxyOptions, 'workers'> {
+  const count = eventLoops(concurrency) - 1;
+  const entry = process.argv[1];
+  if (count < 1 || entry === undefined) return {};
+  const onCrash = (error: Error): never => {
+    logger.fatal({ err: error }, 'an event loop ended by a fault');
+    process.exit(1);
+  };
+  return { workers: { count, entry, onCrash } };
+}
+
+function eventLoops(concurrency: number): number {
+  return concurrency === 0 ? availableParallelism() : concurrency;
+}
 
 async function readBootstrap(values: {
   readonly mode: string;

@@ -1,6 +1,6 @@
 import { agentOptionsOf, agentSettings, captureSettings, createAgent, labelsOf, parseInbound, parseReadinessProbe } from '@mizzen/agent';
 import { type App, settings, systemClock } from '@mizzen/core';
-import { createProxy } from '@mizzen/proxy';
+import { createProxy, reopenAccessLogsOnSignal } from '@mizzen/proxy';
 
 export const sidecarSettings = {
   namespace: settings.string('namespace', { help: "the workload's namespace", fallback: 'default', placeholder: 'NAME' }),
@@ -62,7 +62,11 @@ export const sidecarApp: App<typeof sidecarSettings> = {
       readinessProbe: parseReadinessProbe(values.readinessProbe),
       httpProxyPort: values.httpProxyPort,
       portMap: new Map(),
-      createProxy,
+      createProxy(options) {
+        const proxy = createProxy({ ...options, releasesStartMemory: true });
+        reopenAccessLogsOnSignal(proxy);
+        return proxy;
+      },
     });
     const ports = await agent.start();
     process.stdout.write(`${JSON.stringify({ ready: true, app: 'sidecar', ports })}\n`);
