@@ -12,6 +12,7 @@ import {
   RuntimeLayerSchema,
 } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import { refuseUnsupportedFields } from './config/unsupported-fields.ts';
+import { maxConnectionsOf } from './listener/connection-limits.ts';
 
 const SUPPORTED = {
   [BootstrapSchema.typeName]: [
@@ -38,6 +39,7 @@ const SUPPORTED = {
     'perf_tracing_file_path',
     'application_log_config',
     'memory_allocator_manager',
+    'overload_manager',
   ],
   [Bootstrap_StaticResourcesSchema.typeName]: ['listeners', 'clusters', 'secrets'],
   [Bootstrap_DynamicResourcesSchema.typeName]: ['lds_config', 'cds_config', 'ads_config'],
@@ -68,6 +70,7 @@ export async function loadBootstrap(text: string, format: 'yaml' | 'json'): Prom
 export function checkBootstrap(bootstrap: Bootstrap): void {
   try {
     refuseUnsupportedFields(BootstrapSchema, bootstrap, { supported: SUPPORTED });
+    maxConnectionsOf(bootstrap.overloadManager);
   } catch (thrown) {
     throw new MizzenError('MIZZEN_BOOTSTRAP', `the bootstrap cannot be used: ${errorMessage(thrown)}`, { cause: thrown });
   }

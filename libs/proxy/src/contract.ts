@@ -1,8 +1,13 @@
 import type { Socket } from 'node:net';
+import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Clock, Logger, Random } from '@mizzen/core';
 import type { RouteTable } from '@mizzen/matching';
-import type { DestinationService, HeaderReader, PeerMetadata, StreamInfo } from '@mizzen/telemetry';
+import type { DestinationService, HeaderReader, PeerMetadata, ResponseFlag, StreamInfo } from '@mizzen/telemetry';
 import type { HttpConnectionManager } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
+import type { RuntimeValues } from './config/runtime-values.ts';
+import type { Http2ClientOptions } from './http2/options.ts';
+import type { ClusterStats } from './observe/cluster-stats.ts';
+import type { StatRegistry } from './observe/stat-registry.ts';
 
 /** Where a socket is bound or connected to. */
 export type SocketAddress =
@@ -16,6 +21,9 @@ export interface PeerCertificate {
   readonly subject: string;
   /** SHA-256 of the DER, lower-case hex: XFCC's Hash. */
   readonly sha256: string;
+  /** The certificate, and it with those that it was sent with, as PEM: made when it is asked for. */
+  readonly pem?: () => string;
+  readonly chainPem?: () => string;
 }
 
 export interface TlsInfo {
@@ -87,11 +95,49 @@ export interface DownstreamConnection {
   readonly originalDestination: SocketAddress | undefined;
   readonly tls: TlsInfo | undefined;
   readonly listener: ListenerInfo;
+  /** SNI of a connection that passes as TLS or ended here, as an inspector read it; absent without (then look at `tls`). */
+  readonly requestedServerName?: string;
+  /** The socket's own peer, where `remoteAddress` came by the PROXY protocol; absent where both are the same. */
+  readonly directRemoteAddress?: SocketAddress;
+  /** What filters before the last one found out; absent where none of them looks. */
+  readonly filterState?: ConnectionFilterState;
+}
+
+/** What listener filters and network gates tell the filters after them about one connection. */
+export interface ConnectionFilterState {
+  /** In the place of tcp_proxy's own cluster: what sni_cluster decides. */
+  clusterName?: string;
+  /** The downstream's workload, where it told by the metadata exchange of TCP. */
+  peer?: PeerMetadata;
+  /** By namespace, as RBAC and access logs read it: TLVs of the PROXY protocol. */
+  dynamicMetadata?: Record<string, Record<string, JsonValue>>;
+  /** The PROXY header that came, with the TLVs that `pass_through_tlvs` lets through: for upstreams that are sent one. */
+  proxyHeader?: ProxyHeader;
+}
+
+/** A PROXY protocol header. Source: the PROXY protocol, haproxy doc/proxy-protocol.txt §2. */
+export interface ProxyHeader {
+  /** undefined: LOCAL or UNKNOWN, the sender speaks for itself. */
+  readonly addresses: { readonly source: SocketAddress; readonly destination: SocketAddress } | undefined;
+  readonly tlvs: readonly ProxyTlv[];
+}
+
+export interface ProxyTlv {
+  readonly type: number;
+  readonly value: Buffer;
+}
+
+/** Why a gate closed a connection: %CONNECTION_TERMINATION_DETAILS% ('' for none) and a response flag. */
+export interface Refusal {
+  readonly details: string;
+  readonly flag?: ResponseFlag;
 }
 
 /** The last filter of a filter chain: owns the connection from `onConnection` on, until the socket closes. */
 export interface NetworkFilter {
   onConnection(connection: DownstreamConnection): void;
+  /** A gate before this filter closes the connection; called first, for who logs connections. `why` as access logs print it. */
+  onRefused?(connection: DownstreamConnection, why: Refusal): void;
   /**
    * From now on connections end as soon as their exchange does (HTTP: `connection: close`); called when the listener is replaced, removed
    * or drained. `onDrained` resolves once no connection is left.
@@ -102,13 +148,17 @@ export interface NetworkFilter {
 
 /** What a load balancer may look at. */
 export interface LoadBalancerContext {
-  /** 32-bit unsigned hash of the route's hash policy, or undefined. */
-  readonly hash: number | undefined;
+  /** Hash of the route's hash policy, of 64 bits or a number of 32, unsigned; or undefined. */
+  readonly hash: bigint | number | undefined;
+  /** `envoy.lb` metadata that endpoints must carry, for clusters with subsets. */
+  readonly metadataMatch?: JsonObject | undefined;
   /** Endpoints already tried by this request (previous_hosts). */
   readonly isExcluded: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
   readonly originalDestination: SocketAddress | undefined;
   /** Request header, for ORIGINAL_DST clusters that read the address from one (`:authority` included). */
   readonly header: HeaderReader | undefined;
+  /** Dynamic metadata by namespace, for ORIGINAL_DST clusters that read the address from it. */
+  readonly dynamicMetadata?: ((namespace: string) => JsonValue | undefined) | undefined;
 }
 
 /** One address of a cluster with its state. Identity is stable over EDS updates that do not change the address. */
@@ -157,13 +207,20 @@ export interface UpstreamConnecting {
 }
 
 export interface ConnectHandler {
-  /** HTTP goes over the connection, and not bytes that nobody looks into: a server of the mesh is told so by ALPN. */
-  readonly isHttp?: boolean;
+  /**
+   * HTTP goes over the connection, in one of these versions (`h2`, `http/1.1`), and not bytes that nobody looks into. A server of the mesh is
+   * told so by ALPN, another one where the TLS context has no ALPN of its own.
+   */
+  readonly alpn?: readonly string[];
+  /** Who is sent, where the endpoint's transport socket begins with a PROXY header: only who carries one client per connection can say. */
+  readonly proxyHeader?: ProxyHeader;
   /** The socket is connected (TLS finished), paused, TCP_NODELAY set. */
   onConnected(socket: Socket, tls: TlsInfo | undefined): void;
   /** `reason` is what %UPSTREAM_TRANSPORT_FAILURE_REASON% prints for TLS failures, or the system error; `isTimeout` for connect_timeout. */
   onFailed(failure: { readonly reason: string; readonly isTls: boolean; readonly isTimeout: boolean }): void;
 }
+
+export type UpstreamProtocol = 'http1' | 'http2' | 'auto' | 'downstream';
 
 /** A cluster as the request path sees it. Replaced as a whole when its definition changes; endpoints live on where they can. */
 export interface UpstreamCluster {
@@ -180,6 +237,18 @@ export interface UpstreamCluster {
   readonly idleTimeoutMs: number;
   /** How long a pooled connection may carry new requests; 0 means without end. Source: envoy HttpProtocolOptions.max_connection_duration. */
   readonly maxConnectionDurationMs: number;
+  /**
+   * The version of HTTP that its endpoints are spoken to: 'auto' as ALPN agrees (HTTP/1.1 without TLS), 'downstream' the one that the
+   * client spoke. Source: envoy HttpProtocolOptions.
+   */
+  readonly upstreamProtocol: UpstreamProtocol;
+  /** Of its HTTP/2 connections; their statistics are the cluster's. */
+  readonly http2: Http2ClientOptions;
+  /**
+   * The ALPN protocol under which both ends of a TCP connection tell each other first who they are: the cluster's filter of Istio's metadata
+   * exchange. undefined without it.
+   */
+  readonly metadataExchangeProtocol?: string | undefined;
   /** The cluster is one endpoint that is an internal listener: the connection is handed over inside the process. */
   readonly internalListener: string | undefined;
   readonly limits: {
@@ -187,50 +256,38 @@ export interface UpstreamCluster {
     readonly maxPendingRequests: number;
     readonly maxRequests: number;
     readonly maxRetries: number;
+    /** Of one endpoint; undefined: only the cluster's limit holds. */
+    readonly maxConnectionsPerHost?: number | undefined;
+    /** In the place of `maxRetries`: a share (0 to 1) of the requests under way, but `minConcurrency` at least. */
+    readonly retryBudget?: { readonly ratio: number; readonly minConcurrency: number } | undefined;
   };
   /** Live counts that the limits apply to; shared by all who use the cluster. */
   readonly active: { connections: number; pendingRequests: number; requests: number; retries: number };
   readonly stats: ClusterStats;
   /** undefined when no endpoint is there or healthy: 503 UH. */
   chooseEndpoint(context: LoadBalancerContext): UpstreamEndpoint | undefined;
+  /** True where the control plane has this request dropped (`drop_overloads`): 503 with the details `drop_overload`. Counts it. */
+  shouldDrop?(): boolean;
 }
 
 /** Counters under Envoy's names (cluster.<name>.upstream_rq_total, …); plain numbers, read when scraped. */
-export interface ClusterStats {
-  upstreamCxTotal: number;
-  upstreamCxActive: number;
-  upstreamCxConnectFail: number;
-  upstreamCxConnectTimeout: number;
-  upstreamCxOverflow: number;
-  upstreamCxDestroyLocalWithActiveRq: number;
-  upstreamCxDestroyRemoteWithActiveRq: number;
-  upstreamRqTotal: number;
-  upstreamRqActive: number;
-  upstreamRqPendingActive: number;
-  upstreamRqPendingOverflow: number;
-  upstreamRqTimeout: number;
-  upstreamRqPerTryTimeout: number;
-  upstreamRqRetry: number;
-  upstreamRqRetrySuccess: number;
-  upstreamRqRetryOverflow: number;
-  upstreamRqRetryLimitExceeded: number;
-  upstreamRqRxReset: number;
-  upstreamRqTxReset: number;
-  upstreamRq2xx: number;
-  upstreamRq3xx: number;
-  upstreamRq4xx: number;
-  upstreamRq5xx: number;
-}
+export type { ClusterStats };
 
 /** What the request path asks of the rest of the proxy. One per process. */
 export interface ProxyContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Where parts that count get their counters from; see its head. */
+  readonly stats: StatRegistry;
+  /** Envoy's runtime: `runtime_key` of fractions and flags; see `number(key, fallback)`. */
+  readonly runtimeValues: RuntimeValues;
   /** undefined when there is no such cluster: 503 NC. */
   cluster(name: string): UpstreamCluster | undefined;
   /** Hands a connection over to an internal listener of this process. False when there is none of that name. */
   handToInternalListener(name: string, connection: DownstreamConnection): boolean;
+  /** The cluster that this proxy says it belongs to (node.cluster), or ''. */
+  readonly nodeCluster: string;
   /** This proxy as it tells others of itself: node id and the value of x-envoy-peer-metadata. */
   readonly localPeer: { readonly nodeId: string; readonly metadataHeader: string; readonly metadata: PeerMetadata };
   /** Whether the process is draining: HTTP/1.1 answers then carry `connection: close`. */

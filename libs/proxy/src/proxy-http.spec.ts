@@ -164,7 +164,7 @@ describe('HTTP through the explicit proxy', () => {
       /istio_requests_total\{reporter="source",source_workload="productpage-v1",.*destination_workload="reviews-v1",.*destination_service="reviews\.default\.svc\.cluster\.local",.*response_code="200",.*\} 1\n/,
     );
     expect(metrics).toContain('istio_request_duration_milliseconds_count{');
-    expect(metrics).toContain('envoy_http_downstream_rq_2xx{envoy_http_conn_manager_prefix="http"} 1\n');
+    expect(metrics).toContain('envoy_http_downstream_rq_xx{envoy_http_conn_manager_prefix="http",envoy_response_code_class="2"} 1\n');
   });
 
   it('routes a CONNECT tunnel to a service by the same routes, through the internal listener', async () => {

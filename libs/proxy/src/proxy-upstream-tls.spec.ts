@@ -1,12 +1,14 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { createSecureServer, type SecureServerOptions } from 'node:http2';
 import { createServer, type ServerOptions } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { RouterSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/router/v3/router';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { UpstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
+import { HttpProtocolOptionsSchema } from '@mizzen/xds-api/envoy/extensions/upstreams/http/v3/http_protocol_options';
 import { ConfigSchema as PeerMetadataSchema } from '@mizzen/xds-api/io/istio/http/peer_metadata/config';
 import { any, Cleanup, createAuthority, startProxy, type TestAuthority, type TestIdentity } from './testing/harness.ts';
 import { createRevocationList } from './testing/revocation-list.ts';
@@ -52,6 +54,8 @@ async function startClient(
     readonly alpn?: readonly string[];
     readonly sans?: readonly JsonValue[];
     readonly revocations?: string;
+    /** upstream_http_protocol_options. */
+    readonly http?: Readonly<Record<string, JsonValue>>;
   },
 ): Promise<(headers?: Record<string, string>) => Promise<{ status: number; body: string }>> {
   const running = await startProxy(cleanup, '');
@@ -69,6 +73,11 @@ async function startClient(
     type: 'STATIC',
     load_assignment: { cluster_name: 'upstream', endpoints: [{ lb_endpoints: [{ endpoint: { address: address(port) } }] }] },
     transport_socket: { name: 'tls', typed_config: tls },
+    ...(options.http !== undefined && {
+      typed_extension_protocol_options: {
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any(HttpProtocolOptionsSchema, options.http),
+      },
+    }),
     metadata: { filter_metadata: { istio: { ...(options.isExternal && { external: true }) } } },
   };
   expect(running.apply('cluster', { upstream: cluster })).toEqual([]);
@@ -100,23 +109,62 @@ async function startClient(
   };
 }
 
+const HTTP2: Readonly<Record<string, JsonValue>> = { explicit_http_config: { http2_protocol_options: {} } };
+const AUTO: Readonly<Record<string, JsonValue>> = { auto_config: { http_protocol_options: {}, http2_protocol_options: {} } };
+
 describe('ALPN', () => {
   it.each([
-    ['HTTP to a port of the mesh that may speak anything', ['istio-peer-exchange', 'istio'], ['istio-http/1.1', 'istio', 'http/1.1']],
-    ['what the cluster says to servers outside of the mesh', ['http/1.1'], ['http/1.1']],
-  ])('offers %s', async (_, alpn, offered) => {
+    [
+      'HTTP to a port of the mesh that may speak anything',
+      ['istio-peer-exchange', 'istio'],
+      undefined,
+      ['istio-http/1.1', 'istio', 'http/1.1'],
+    ],
+    ['HTTP/2 to a port of the mesh', ['istio-h2', 'istio', 'h2'], HTTP2, ['istio-h2', 'istio', 'h2']],
+    ['what the cluster says to servers outside of the mesh', ['http/1.1'], undefined, ['http/1.1']],
+    ['what the cluster says, without what it does not speak', ['h2', 'http/1.1'], undefined, ['http/1.1']],
+    ['HTTP/1.1 where the cluster says nothing', [], undefined, ['http/1.1']],
+    ['HTTP/2 where that is what the cluster speaks', [], HTTP2, ['h2']],
+    ['both where the server may choose', [], AUTO, ['h2', 'http/1.1']],
+  ])('offers %s', async (_, alpn, http, offered) => {
     const seen: string[][] = [];
-    const identity = await authority.issue(SERVER);
-    const port = await serveHttps(identity, {
+    const port = await serveBoth({
       ALPNCallback: ({ protocols }) => {
         seen.push(protocols);
-        return protocols.at(-1);
+        return protocols.includes('h2') ? 'h2' : protocols.at(-1);
       },
     });
-    expect((await (await startClient(port, { alpn }))()).status).toBe(200);
+    const ask = await startClient(port, { alpn, ...(http !== undefined && { http }) });
+    expect(await ask()).toEqual({ status: 200, body: offered.includes('h2') ? '2.0' : '1.1' });
     expect(seen).toEqual([offered]);
   });
+
+  it.each([
+    ['2.0', 'h2'],
+    ['1.1', 'http/1.1'],
+  ])('lets the server choose HTTP/%s, one request after the other', async (version, chosen) => {
+    const port = await serveBoth({ ALPNCallback: () => chosen });
+    const ask = await startClient(port, { http: AUTO });
+    for (let index = 0; index < 3; index++) expect(await ask()).toEqual({ status: 200, body: version });
+  });
 });
+
+/** Tells the version of HTTP that it is spoken to. */
+async function serveBoth(options: SecureServerOptions): Promise<number> {
+  const identity = await authority.issue(SERVER);
+  const server = createSecureServer({ key: identity.key, cert: identity.chain, allowHTTP1: true, ...options }, (request, response) => {
+    response.end(request.httpVersion);
+  });
+  const sockets = new Set<Socket>();
+  server.on('secureConnection', (socket: Socket) => sockets.add(socket));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanup.add(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
 
 describe('peer metadata', () => {
   it('is told to a server of the mesh', async () => {

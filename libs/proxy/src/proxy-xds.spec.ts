@@ -97,10 +97,10 @@ describe('proxy fed by xDS', () => {
   it('refuses one bad resource with its place and puts the others in force', async () => {
     const running = await startDynamic([await startEcho(cleanup)]);
     const rejections = running.apply('cluster', {
-      bad: edsCluster('bad', { lb_subset_config: { fallback_policy: 'ANY_ENDPOINT' } }),
+      bad: edsCluster('bad', { track_cluster_stats: { timeout_budgets: true } }),
       good: edsCluster('good'),
     });
-    expect(rejections).toEqual([{ name: 'bad', reason: 'lb_subset_config: is not supported by this proxy; remove it' }]);
+    expect(rejections).toEqual([{ name: 'bad', reason: 'track_cluster_stats: is not supported by this proxy; remove it' }]);
     const dump = JSON.parse((await running.admin('/config_dump?resource=dynamic_warming_clusters')).body) as {
       configs: { cluster: { name: string } }[];
     };

@@ -105,8 +105,8 @@ describe('proxy with a static bootstrap', () => {
 
   it.each([
     [
-      'static_resources: {clusters: [{name: a, lb_subset_config: {fallback_policy: ANY_ENDPOINT}}]}',
-      'static_resources.clusters[0].lb_subset_config: is not supported by this proxy; remove it',
+      'static_resources: {clusters: [{name: a, track_cluster_stats: {timeout_budgets: true}}]}',
+      'static_resources.clusters[0].track_cluster_stats: is not supported by this proxy; remove it',
     ],
     ['tracing: {http: {name: x}}', 'tracing: is not supported by this proxy; remove it'],
     ['statik: 1', 'the bootstrap is not an Envoy bootstrap'],
@@ -125,7 +125,7 @@ describe('proxy with a static bootstrap', () => {
     await exchange(portOf('tcp'), 'hello');
     expect(await admin('/ready')).toEqual({ status: 200, body: 'LIVE\n' });
     expect((await admin('/stats?filter=cluster.echo.upstream_cx_total')).body).toBe('cluster.echo.upstream_cx_total: 1\n');
-    expect((await admin('/stats/prometheus')).body).toContain('envoy_cluster_upstream_cx_total{cluster_name="echo"} 1\n');
+    expect((await admin('/stats/prometheus')).body).toContain('envoy_cluster_upstream_cx_total{envoy_cluster_name="echo"} 1\n');
     expect((await admin('/clusters')).body).toMatch(/echo::127\.0\.0\.1:\d+::cx_total::1\n/);
     expect(JSON.parse((await admin('/clusters?format=json')).body)).toMatchObject({
       cluster_statuses: [{ name: 'echo', host_statuses: [{ weight: 1 }] }],

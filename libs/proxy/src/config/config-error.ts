@@ -1,4 +1,5 @@
 import { errorMessage } from '@mizzen/core';
+import { Field, formatRejections } from '@mizzen/matching';
 
 /** A configuration that this proxy cannot use, with the place in it: the reason of a NACK. */
 export class ConfigError extends Error {
@@ -22,7 +23,16 @@ export function within<T>(path: string, compile: () => T): T {
   }
 }
 
-function isConfigError(thrown: unknown): thrown is ConfigError {
+/** Runs a compiler that collects what it cannot use, at `path`; throws that as one ConfigError. */
+export function collected<T>(compile: (field: Field) => T, path = ''): T {
+  const field = new Field(path, []);
+  const compiled = compile(field);
+  const [first, ...others] = field.rejections;
+  if (first === undefined) return compiled;
+  throw others.length === 0 ? new ConfigError(first.path, first.reason) : new ConfigError('', formatRejections(field.rejections));
+}
+
+export function isConfigError(thrown: unknown): thrown is ConfigError {
   return typeof thrown === 'object' && thrown !== null && 'name' in thrown && thrown.name === 'ConfigError';
 }
 

@@ -1,17 +1,20 @@
-import { randomUUID } from 'node:crypto';
 import { compileRouteConfiguration, Field, type FieldRejection, type RouteTable } from '@mizzen/matching';
-import type { DownstreamConnection, HttpConnectionManagerOptions, NetworkFilter } from '../contract.ts';
-import type { ParseFailure } from '../http1/parser.ts';
+import type { DownstreamConnection, HttpConnectionManagerOptions, NetworkFilter, ProxyContext } from '../contract.ts';
 import { ServerConnection } from '../http1/server-connection.ts';
+import { Http2ServerConnection } from '../http2/server-connection.ts';
+import { downstreamHttp2Stats } from '../http2/stats.ts';
+import type { InvalidRequest, ServerCodec, ServerCodecEvents } from './codec.ts';
 import { type ConnectionFacts, connectionFacts } from './connection-facts.ts';
 import { compileHcmConfig } from './hcm-config.ts';
-import { createHcmStats, type HcmStats } from './hcm-stats.ts';
+import { countConnection, countConnectionEnd, createHcmStats, type HcmStats } from './hcm-stats.ts';
 import { HeaderMap } from './headers.ts';
-import { compileHttpFilters } from './http-filters.ts';
+import { compileHttpFilters, routeFilterConfigs } from './http-filters.ts';
 import { HttpStream } from './http-stream.ts';
+import type { DownstreamCodec } from './http2-config.ts';
+import { randomRequestId } from './request-id.ts';
 import type { HcmRuntime } from './runtime.ts';
-import type { RequestHead, ResponseSender } from './stream.ts';
-import { wheelOf } from './timer-wheel.ts';
+import type { RequestHead, RequestReceiver, ResponseSender } from './stream.ts';
+import { Deadline, wheelOf } from './timer-wheel.ts';
 
 /** What a connection manager's message was compiled to. */
 export interface CompiledConnectionManager {
@@ -29,24 +32,38 @@ export interface CompiledConnectionManager {
 export function createHttpConnectionManager(options: HttpConnectionManagerOptions): CompiledConnectionManager {
   const { message, context } = options;
   const field = new Field('', []);
-  const config = compileHcmConfig(message, field);
-  const { filters, suppressesEnvoyHeaders, peerMetadata } = compileHttpFilters(message, context.localPeer, field);
-  const { routeConfigName, inlineRoutes } = compileRouteSpecifier(message.routeSpecifier, field);
+  const config = compileHcmConfig(
+    message,
+    {
+      runtime: context.runtimeValues,
+      random: context.random,
+      nodeId: context.localPeer.nodeId,
+      nodeCluster: context.nodeCluster,
+    },
+    field,
+  );
+  const { filters, router, peerMetadata } = compileHttpFilters(message, options, field);
+  const { routeConfigName, inlineRoutes } = compileRouteSpecifier(message.routeSpecifier, context, field);
   if (field.rejections.length > 0) return { filter: undefined, routeConfigName, inlineRoutes: undefined, rejections: field.rejections };
   const { clock } = context;
   const date = httpDate(clock);
   let isDraining = false;
   const runtime: HcmRuntime = {
-    config: { ...config, suppressesEnvoyHeaders, peerMetadata },
+    config: {
+      ...config,
+      ...router,
+      peerMetadata,
+      http2: { ...config.http2, stats: downstreamHttp2Stats(context.stats), random: context.random },
+    },
     context,
     listener: options.listener,
     observers: options.observers,
     filters,
     wheel: wheelOf(clock),
-    stats: createHcmStats(message.statPrefix),
+    stats: createHcmStats(options.context.stats, message.statPrefix),
     routeTable: inlineRoutes === undefined ? () => options.routeTables.get(routeConfigName ?? '') : () => inlineRoutes,
     decodePeerMetadata: options.decodePeerMetadata,
-    newRequestId: () => randomUUID(),
+    newRequestId: randomRequestId,
     date,
     isDraining: () => isDraining || context.isDraining(),
   };
@@ -58,11 +75,15 @@ export function createHttpConnectionManager(options: HttpConnectionManagerOption
 
 function compileRouteSpecifier(
   specifier: HttpConnectionManagerOptions['message']['routeSpecifier'],
+  context: ProxyContext,
   field: Field,
 ): { routeConfigName: string | undefined; inlineRoutes: RouteTable | undefined } {
   switch (specifier.case) {
-    case 'routeConfig':
-      return { routeConfigName: undefined, inlineRoutes: compileRouteConfiguration(specifier.value, field.child('route_config')).table };
+    case 'routeConfig': {
+      const filterConfigs = routeFilterConfigs(context);
+      const { table } = compileRouteConfiguration(specifier.value, field.child('route_config'), { filterConfigs });
+      return { routeConfigName: undefined, inlineRoutes: table };
+    }
     case 'rds':
       if (specifier.value.routeConfigName === '') field.child('rds').child('route_config_name').reject('is required');
       return { routeConfigName: specifier.value.routeConfigName, inlineRoutes: undefined };
@@ -76,7 +97,7 @@ function compileRouteSpecifier(
 export class HttpConnectionManagerFilter implements NetworkFilter {
   readonly #runtime: HcmRuntime;
   readonly #onDrain: () => void;
-  readonly #connections = new Set<ServerConnection>();
+  readonly #connections = new Set<ServedConnection>();
 
   constructor(runtime: HcmRuntime, onDrain: () => void) {
     this.#runtime = runtime;
@@ -92,28 +113,16 @@ export class HttpConnectionManagerFilter implements NetworkFilter {
   }
 
   onConnection(connection: DownstreamConnection): void {
-    const runtime = this.#runtime;
-    const facts = connectionFacts(connection);
-    const server: ServerConnection = new ServerConnection(connection.socket, {
-      codec: runtime.config.codec,
-      wheel: runtime.wheel,
-      events: {
-        onRequest(head, sender) {
-          const stream = new HttpStream(runtime, facts, { head, sender });
-          stream.start();
-          return stream;
-        },
-        onInvalidRequest: (failure, sender) => answerInvalid(runtime, facts, { failure, sender }),
-        onClose: () => {
-          runtime.stats.downstreamCxActive--;
-          this.#connections.delete(server);
-        },
-      },
+    const { stats, context } = this.#runtime;
+    const { clock } = context;
+    const openedMs = clock.monotonic();
+    const served = new ServedConnection(this.#runtime, connection, () => {
+      this.#connections.delete(served);
+      countConnectionEnd(stats, connection, clock.monotonic() - openedMs);
     });
-    this.#connections.add(server);
-    runtime.stats.downstreamCxTotal++;
-    runtime.stats.downstreamCxActive++;
-    server.start(connection.initialData);
+    this.#connections.add(served);
+    countConnection(stats, connection);
+    served.start();
   }
 
   drain(): void {
@@ -122,14 +131,95 @@ export class HttpConnectionManagerFilter implements NetworkFilter {
   }
 }
 
+/** One connection in the version of HTTP that its client speaks. */
+class ServedConnection implements ServerCodecEvents {
+  readonly #runtime: HcmRuntime;
+  readonly #connection: DownstreamConnection;
+  readonly #facts: ConnectionFacts;
+  readonly #onClosed: () => void;
+  #codec: ServerCodec;
+  #lifetime: Deadline | undefined;
+
+  constructor(runtime: HcmRuntime, connection: DownstreamConnection, onClosed: () => void) {
+    this.#runtime = runtime;
+    this.#connection = connection;
+    this.#facts = connectionFacts(connection);
+    this.#onClosed = onClosed;
+    this.#codec = speaksHttp2(runtime.config.codecType, connection) ? this.#http2() : this.#http1();
+  }
+
+  start(): void {
+    const { config, wheel, stats } = this.#runtime;
+    if (config.maxConnectionDurationMs > 0) {
+      this.#lifetime = new Deadline(wheel, () => {
+        stats.downstreamCxMaxDurationReached++;
+        this.drain();
+      });
+      this.#lifetime.arm(config.maxConnectionDurationMs);
+    }
+    this.#codec.start(this.#connection.initialData);
+  }
+
+  drain(): void {
+    this.#codec.drain();
+  }
+
+  #http1(): ServerCodec {
+    const { config, wheel, stats } = this.#runtime;
+    stats.downstreamCxHttp1Total++;
+    const { socket, tls } = this.#connection;
+    // Who agreed on a version by ALPN has said what comes. Source: envoy HttpConnectionManager codec_type AUTO.
+    const mayBeHttp2 = config.codecType === 'auto' && (tls === undefined || tls.alpn === '');
+    const onHttp2 = mayBeHttp2 ? (initialData: Buffer) => this.#goOnInHttp2(initialData) : undefined;
+    return new ServerConnection(socket, { codec: config.codec, wheel, events: this, onHttp2 });
+  }
+
+  #http2(): ServerCodec {
+    const { config, wheel, stats } = this.#runtime;
+    stats.downstreamCxHttp2Total++;
+    return new Http2ServerConnection(this.#connection.socket, { codec: config.http2, wheel, events: this });
+  }
+
+  #goOnInHttp2(initialData: Buffer): void {
+    this.#runtime.stats.downstreamCxHttp1Total--;
+    this.#codec = this.#http2();
+    this.#codec.start(initialData);
+  }
+
+  onRequest(head: RequestHead, sender: ResponseSender): RequestReceiver {
+    const stream = new HttpStream(this.#runtime, this.#facts, { head, sender });
+    stream.start();
+    return stream;
+  }
+
+  onInvalidRequest(failure: InvalidRequest, sender: ResponseSender): void {
+    answerInvalid(this.#runtime, this.#facts, { failure, sender });
+  }
+
+  onConnectionFault(fault: 'protocol' | 'premature-resets'): void {
+    if (fault === 'protocol') this.#runtime.stats.downstreamCxProtocolError++;
+    else this.#runtime.stats.downstreamRqTooManyPrematureResets++;
+  }
+
+  onClose(): void {
+    this.#lifetime?.cancel();
+    this.#onClosed();
+  }
+}
+
+function speaksHttp2(codecType: DownstreamCodec, { tls }: DownstreamConnection): boolean {
+  return codecType === 'http2' || (codecType === 'auto' && tls?.alpn === 'h2');
+}
+
 /** What was no request gets an answer and a line in the access log all the same. */
-function answerInvalid(runtime: HcmRuntime, facts: ConnectionFacts, exchange: { failure: ParseFailure; sender: ResponseSender }): void {
+function answerInvalid(runtime: HcmRuntime, facts: ConnectionFacts, exchange: { failure: InvalidRequest; sender: ResponseSender }): void {
   runtime.stats.downstreamCxProtocolError++;
   const head: RequestHead = {
     protocol: 'HTTP/1.1',
     method: '',
     path: '',
     authority: '',
+    scheme: '',
     headers: new HeaderMap(),
     hasBody: false,
     contentLength: -1,

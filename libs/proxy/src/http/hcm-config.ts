@@ -1,23 +1,37 @@
 import { BlockList } from 'node:net';
-import { durationMs, type Field, refuseFields } from '@mizzen/matching';
-import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from '@mizzen/xds-api/envoy/config/core/v3/protocol';
+import { compileHeaderMutations, durationMs, type Field, type HeaderMutations, refuseFields } from '@mizzen/matching';
+import { unpackAny } from '@mizzen/xds-api';
+import type { TypedExtensionConfig } from '@mizzen/xds-api/envoy/config/core/v3/extension';
 import {
-  HttpConnectionManager_CodecType as CodecType,
+  type SchemeHeaderTransformation,
+  HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores,
+} from '@mizzen/xds-api/envoy/config/core/v3/protocol';
+import {
   HttpConnectionManager_PathWithEscapedSlashesAction as EscapedSlashes,
   HttpConnectionManager_ForwardClientCertDetails as ForwardCert,
   type HttpConnectionManager,
   HttpConnectionManager_ServerHeaderTransformation as ServerHeader,
 } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
+import { HeaderMutationSchema as EarlyHeaderMutationSchema } from '@mizzen/xds-api/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation';
 import type { ServerCodecOptions } from '../http1/server-connection.ts';
+import type { Http2ServerOptions } from '../http2/options.ts';
+import type { FilterContext } from '../observe/access-log-filter.ts';
 import type { AuthorityNormalization } from './authority.ts';
 import type { ClientCertForwarding, ForwardingOptions } from './forwarded-headers.ts';
 import { cleanValue } from './headers.ts';
+import { compileCodecType, compileHttp2Server, type DownstreamCodec } from './http2-config.ts';
+import { compileLocalReplyConfig, type LocalReplyMapper } from './local-reply-mapper.ts';
+import { compileAddressDetectors } from './original-address.ts';
 import type { PathNormalization } from './path-normalization.ts';
 import type { PeerMetadataConfig } from './peer-metadata-filter.ts';
+import { compileProxyStatus, type ProxyStatusReader } from './proxy-status.ts';
+import type { RouterConfig } from './router-config.ts';
 
 /** The HttpConnectionManager message, checked and with its defaults filled in. Durations of 0 mean no limit. */
-export interface HcmConfig {
+export interface HcmConfig extends RouterConfig {
+  readonly codecType: DownstreamCodec;
   readonly codec: ServerCodecOptions;
+  readonly http2: Http2ServerOptions;
   readonly forwarding: ForwardingOptions;
   /** undefined: paths are left as they come. */
   readonly path: PathNormalization | undefined;
@@ -25,39 +39,43 @@ export interface HcmConfig {
   readonly underscores: 'allow' | 'reject' | 'drop';
   readonly server: { readonly name: string; readonly transformation: 'overwrite' | 'append-if-absent' | 'pass-through' };
   readonly alwaysSetsRequestIdInResponse: boolean;
+  /** What becomes of local replies; undefined: they stay as they are. */
+  readonly localReplies: LocalReplyMapper | undefined;
+  /** Says in responses what went wrong; undefined: nothing is said. */
+  readonly proxyStatus: ProxyStatusReader | undefined;
   readonly proxies100Continue: boolean;
   readonly streamIdleTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly maxStreamDurationMs: number;
+  /** After it a connection takes no more requests and closes. */
+  readonly maxConnectionDurationMs: number;
   /** By lower-cased type. */
   readonly upgrades: ReadonlyMap<string, boolean>;
-  readonly suppressesEnvoyHeaders: boolean;
   readonly peerMetadata: PeerMetadataConfig | undefined;
 }
 
 const DEFAULT_STREAM_IDLE_TIMEOUT_MS = 300_000;
 const DEFAULT_CONNECTION_IDLE_TIMEOUT_MS = 3_600_000;
+const DEFAULT_DELAYED_CLOSE_MS = 1000;
 const DEFAULT_MAX_HEAD_KIB = 60;
 const DEFAULT_MAX_HEADERS = 100;
 const DEFAULT_SERVER_NAME = 'envoy';
 
-export function compileHcmConfig(message: HttpConnectionManager, field: Field): Omit<HcmConfig, 'suppressesEnvoyHeaders' | 'peerMetadata'> {
+/** Checks the message and fills in its defaults; what cannot be honoured is rejected by its place. `process`: what is the same for all of them. */
+export function compileHcmConfig(
+  message: HttpConnectionManager,
+  process: FilterContext & { readonly nodeId: string; readonly nodeCluster: string },
+  field: Field,
+): Omit<HcmConfig, keyof RouterConfig | 'peerMetadata'> {
   refuseFields(field, message, [
-    'addUserAgent',
-    'schemeHeaderTransformation',
-    'originalIpDetectionExtensions',
-    'earlyHeaderMutationExtensions',
     'representIpv4RemoteAddressAsIpv4MappedIpv6',
-    'localReplyConfig',
     'pathNormalizationOptions',
-    'proxyStatusConfig',
     'typedHeaderValidationConfig',
     'http3ProtocolOptions',
     'appendLocalOverload',
     'addProxyProtocolConnectionState',
+    'streamErrorOnInvalidHttpMessage',
   ]);
-  if (message.codecType !== CodecType.AUTO && message.codecType !== CodecType.HTTP1)
-    field.child('codec_type').reject('only AUTO and HTTP1 are supported');
   if (
     message.requestIdExtension?.typedConfig !== undefined &&
     !message.requestIdExtension.typedConfig.typeUrl.endsWith('.UuidRequestIdConfig')
@@ -65,22 +83,28 @@ export function compileHcmConfig(message: HttpConnectionManager, field: Field): 
     field.child('request_id_extension').reject('only the UUID extension is supported');
   }
   const common = message.commonHttpProtocolOptions;
-  if (common !== undefined) refuseFields(field.child('common_http_protocol_options'), common, ['maxConnectionDuration']);
+  const codec = compileCodec(message, field);
+  const serverName = cleanValue(message.serverName === '' ? DEFAULT_SERVER_NAME : message.serverName);
   return {
-    codec: compileCodec(message, field),
-    forwarding: compileForwarding(message, field),
+    codecType: compileCodecType(message, field),
+    codec,
+    http2: compileHttp2Server(message, field, codec),
+    forwarding: compileForwarding(message, process, field),
     path: compilePath(message),
     authority: compileAuthority(message),
     underscores: compileUnderscores(common?.headersWithUnderscoresAction),
     server: {
-      name: cleanValue(message.serverName === '' ? DEFAULT_SERVER_NAME : message.serverName),
+      name: serverName,
       transformation: compileServerHeader(message.serverHeaderTransformation),
     },
     alwaysSetsRequestIdInResponse: message.alwaysSetRequestIdInResponse,
+    localReplies: compileLocalReplyConfig(message.localReplyConfig, process, field.child('local_reply_config')),
+    proxyStatus: compileProxyStatus(message.proxyStatusConfig, { nodeId: process.nodeId, serverName }, field.child('proxy_status_config')),
     proxies100Continue: message.proxy100Continue,
     streamIdleTimeoutMs: durationMs(message.streamIdleTimeout) ?? DEFAULT_STREAM_IDLE_TIMEOUT_MS,
     requestTimeoutMs: durationMs(message.requestTimeout) ?? 0,
     maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
+    maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     upgrades: compileUpgrades(message, field),
   };
 }
@@ -88,14 +112,26 @@ export function compileHcmConfig(message: HttpConnectionManager, field: Field): 
 function compileCodec(message: HttpConnectionManager, field: Field): ServerCodecOptions {
   const http1 = message.httpProtocolOptions;
   const common = message.commonHttpProtocolOptions;
+  if (http1?.allowAbsoluteUrl === false)
+    field
+      .child('http_protocol_options')
+      .child('allow_absolute_url')
+      .reject('false is not supported by this proxy: it takes absolute targets');
   if (http1 !== undefined)
     refuseFields(field.child('http_protocol_options'), http1, [
-      'headerKeyFormat',
+      'overrideStreamErrorOnInvalidHttpMessage',
       'allowChunkedLength',
       'sendFullyQualifiedUrl',
       'allowCustomMethods',
     ]);
+  const keyFormat = http1?.headerKeyFormat?.headerFormat;
+  if (keyFormat?.case === 'statefulFormatter')
+    refuseFields(field.child('http_protocol_options').child('header_key_format'), { statefulFormatter: keyFormat.value }, [
+      'statefulFormatter',
+    ]);
   return {
+    lingerMs: durationMs(message.delayedCloseTimeout) ?? DEFAULT_DELAYED_CLOSE_MS,
+    sendsProperCase: keyFormat?.case === 'properCaseWords',
     limits: {
       maxHeadBytes: (message.maxRequestHeadersKb ?? DEFAULT_MAX_HEAD_KIB) * 1024,
       maxHeaders: common?.maxHeadersCount ?? DEFAULT_MAX_HEADERS,
@@ -109,21 +145,69 @@ function compileCodec(message: HttpConnectionManager, field: Field): ServerCodec
   };
 }
 
-function compileForwarding(message: HttpConnectionManager, field: Field): ForwardingOptions {
+function compileForwarding(
+  message: HttpConnectionManager,
+  local: { readonly nodeId: string; readonly nodeCluster: string },
+  field: Field,
+): ForwardingOptions {
   const details = message.setCurrentClientCertDetails;
-  if (details !== undefined) refuseFields(field.child('set_current_client_cert_details'), details, ['cert', 'chain']);
+  const usesRemoteAddress = message.useRemoteAddress ?? false;
   return {
-    usesRemoteAddress: message.useRemoteAddress ?? false,
+    usesRemoteAddress,
     trustedHops: message.xffNumTrustedHops,
     skipsXffAppend: message.skipXffAppend,
     appendsForwardedPort: message.appendXForwardedPort,
     internalAddresses: compileInternalAddresses(message, field.child('internal_address_config')),
     via: cleanValue(message.via),
     clientCert: CLIENT_CERT[message.forwardClientCertDetails] ?? 'sanitize',
-    certDetails: { subject: details?.subject ?? false, dns: details?.dns ?? false, uri: details?.uri ?? false },
+    certDetails: {
+      cert: details?.cert ?? false,
+      chain: details?.chain ?? false,
+      subject: details?.subject ?? false,
+      dns: details?.dns ?? false,
+      uri: details?.uri ?? false,
+    },
+    addressDetectors: compileAddressDetectors(
+      message.originalIpDetectionExtensions,
+      usesRemoteAddress,
+      field.child('original_ip_detection_extensions'),
+    ),
+    earlyMutations: message.earlyHeaderMutationExtensions.flatMap((extension, index) =>
+      compileEarlyMutation(extension, field.child('early_header_mutation_extensions', index)),
+    ),
+    downstreamService: message.addUserAgent === true ? { cluster: local.nodeCluster, nodeId: local.nodeId } : undefined,
+    scheme: compileScheme(message.schemeHeaderTransformation, field.child('scheme_header_transformation')),
     generatesRequestId: message.generateRequestId ?? true,
     preservesExternalRequestId: message.preserveExternalRequestId,
   };
+}
+
+function compileEarlyMutation({ name, typedConfig }: TypedExtensionConfig, field: Field): HeaderMutations[] {
+  const message = typedConfig === undefined ? undefined : unpackAny(typedConfig, EarlyHeaderMutationSchema);
+  if (message === undefined) {
+    field.reject(`"${name}" is not supported; only early_header_mutation.header_mutation is`);
+    return [];
+  }
+  const at = field.child('typed_config');
+  return message.mutations.flatMap(({ action }, index) => {
+    const fields = { add: at.child('mutations', index).child('append'), remove: at.child('mutations', index).child('remove') };
+    if (action.case === undefined) at.child('mutations', index).reject('needs one of append, remove');
+    const compiled = compileHeaderMutations(
+      action.case === 'append' ? [action.value] : [],
+      action.case === 'remove' ? [action.value] : [],
+      fields,
+    );
+    return compiled === undefined ? [] : [compiled];
+  });
+}
+
+function compileScheme(message: SchemeHeaderTransformation | undefined, field: Field): 'http' | 'https' | undefined {
+  if (message === undefined) return undefined;
+  refuseFields(field, message, ['matchUpstream']);
+  const scheme = message.transformation.case === 'schemeToOverwrite' ? message.transformation.value : undefined;
+  if (scheme === undefined || scheme === 'http' || scheme === 'https') return scheme;
+  field.child('scheme_to_overwrite').reject('must be http or https');
+  return undefined;
 }
 
 const CLIENT_CERT: Readonly<Record<number, ClientCertForwarding>> = {

@@ -1,50 +1,83 @@
-/** Counters under Envoy's names (http.<stat_prefix>.downstream_…); plain numbers, read when scraped. */
-export interface HcmStats {
-  readonly statPrefix: string;
-  downstreamCxTotal: number;
-  downstreamCxActive: number;
-  downstreamRqTotal: number;
-  downstreamRqActive: number;
-  downstreamRqRxReset: number;
-  downstreamRqTimeout: number;
-  downstreamRqIdleTimeout: number;
-  downstreamCxProtocolError: number;
-  downstreamRq1xx: number;
-  downstreamRq2xx: number;
-  downstreamRq3xx: number;
-  downstreamRq4xx: number;
-  downstreamRq5xx: number;
-  noRoute: number;
-  faultDelaysInjected: number;
-  faultAbortsInjected: number;
-}
+import type { DownstreamConnection } from '../contract.ts';
+import { record, StatHistogram } from '../observe/stat-histogram.ts';
+import { type Counts, defineStats, type StatRegistry } from '../observe/stat-registry.ts';
 
-export function createHcmStats(statPrefix: string): HcmStats {
-  return {
-    statPrefix,
-    downstreamCxTotal: 0,
-    downstreamCxActive: 0,
-    downstreamRqTotal: 0,
-    downstreamRqActive: 0,
-    downstreamRqRxReset: 0,
-    downstreamRqTimeout: 0,
-    downstreamRqIdleTimeout: 0,
-    downstreamCxProtocolError: 0,
-    downstreamRq1xx: 0,
-    downstreamRq2xx: 0,
-    downstreamRq3xx: 0,
-    downstreamRq4xx: 0,
-    downstreamRq5xx: 0,
-    noRoute: 0,
-    faultDelaysInjected: 0,
-    faultAbortsInjected: 0,
-  };
+/** What is counted for each connection manager. Source: envoy docs, "HTTP connection manager statistics" (1.40). */
+export const HCM_STATS = defineStats({
+  counters: {
+    downstreamCxTotal: 'downstream_cx_total',
+    downstreamCxHttp1Total: 'downstream_cx_http1_total',
+    downstreamCxHttp2Total: 'downstream_cx_http2_total',
+    downstreamCxSslTotal: 'downstream_cx_ssl_total',
+    downstreamCxDestroy: 'downstream_cx_destroy',
+    // Counted when a connection ends.
+    downstreamCxRxBytesTotal: 'downstream_cx_rx_bytes_total',
+    downstreamCxTxBytesTotal: 'downstream_cx_tx_bytes_total',
+    downstreamCxProtocolError: 'downstream_cx_protocol_error',
+    downstreamCxMaxDurationReached: 'downstream_cx_max_duration_reached',
+    downstreamRqTotal: 'downstream_rq_total',
+    downstreamRqHttp1Total: 'downstream_rq_http1_total',
+    downstreamRqHttp2Total: 'downstream_rq_http2_total',
+    downstreamRqCompleted: 'downstream_rq_completed',
+    downstreamRqRxReset: 'downstream_rq_rx_reset',
+    downstreamRqTooManyPrematureResets: 'downstream_rq_too_many_premature_resets',
+    downstreamRqTimeout: 'downstream_rq_timeout',
+    downstreamRqIdleTimeout: 'downstream_rq_idle_timeout',
+    downstreamRq1xx: 'downstream_rq_1xx',
+    downstreamRq2xx: 'downstream_rq_2xx',
+    downstreamRq3xx: 'downstream_rq_3xx',
+    downstreamRq4xx: 'downstream_rq_4xx',
+    downstreamRq5xx: 'downstream_rq_5xx',
+    noRoute: 'no_route',
+    noCluster: 'no_cluster',
+  },
+  gauges: {
+    downstreamCxActive: 'downstream_cx_active',
+    downstreamCxSslActive: 'downstream_cx_ssl_active',
+    downstreamRqActive: 'downstream_rq_active',
+  },
+  histograms: {
+    downstreamRqTime: 'downstream_rq_time',
+    downstreamCxLengthMs: 'downstream_cx_length_ms',
+  },
+});
+
+/** Counters under Envoy's names (http.<stat_prefix>.downstream_…); plain numbers, read when scraped. */
+export type HcmStats = Counts<typeof HCM_STATS>;
+
+/** Connection managers with the same stat_prefix count together, as in Envoy. */
+export function createHcmStats(registry: StatRegistry, statPrefix: string): HcmStats {
+  return registry.counts(HCM_STATS, { prefix: `http.${statPrefix}`, tags: [['envoy.http_conn_manager_prefix', statPrefix]] });
 }
 
 export function countResponse(stats: HcmStats, status: number): void {
+  stats.downstreamRqCompleted++;
   if (status < 200) stats.downstreamRq1xx++;
   else if (status < 300) stats.downstreamRq2xx++;
   else if (status < 400) stats.downstreamRq3xx++;
   else if (status < 500) stats.downstreamRq4xx++;
   else stats.downstreamRq5xx++;
+}
+
+/** By the field's name and not by {@link record}, whose look-up by a name that varies every request would pay for. */
+export function recordRequestTime(stats: HcmStats, durationMs: number): void {
+  stats.downstreamRqTime ??= new StatHistogram();
+  stats.downstreamRqTime.record(Math.floor(durationMs));
+}
+
+export function countConnection(stats: HcmStats, { tls }: DownstreamConnection): void {
+  stats.downstreamCxTotal++;
+  stats.downstreamCxActive++;
+  if (tls === undefined) return;
+  stats.downstreamCxSslTotal++;
+  stats.downstreamCxSslActive++;
+}
+
+export function countConnectionEnd(stats: HcmStats, { tls, socket }: DownstreamConnection, lengthMs: number): void {
+  stats.downstreamCxDestroy++;
+  stats.downstreamCxActive--;
+  if (tls !== undefined) stats.downstreamCxSslActive--;
+  stats.downstreamCxRxBytesTotal += socket.bytesRead;
+  stats.downstreamCxTxBytesTotal += socket.bytesWritten;
+  record(stats, 'downstreamCxLengthMs', lengthMs);
 }

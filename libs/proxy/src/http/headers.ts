@@ -19,6 +19,7 @@ export const SEEN = {
   te: 1 << 12,
   forwardedHost: 1 << 13,
   externalAddress: 1 << 14,
+  upstreamServiceTime: 1 << 15,
 } as const;
 
 /** How the codec treats a header of its own. */
@@ -87,6 +88,7 @@ const CLASSES: readonly (readonly [text: string, seen: number, role?: number])[]
   ['x-envoy-external-address', SEEN.externalAddress],
   ['x-envoy-peer-metadata', SEEN.peerMetadata],
   ['x-envoy-peer-metadata-id', SEEN.peerMetadata],
+  ['x-envoy-upstream-service-time', SEEN.upstreamServiceTime],
   ['server', SEEN.server],
   ['date', SEEN.date],
   ['grpc-timeout', SEEN.grpcTimeout],

@@ -1,21 +1,25 @@
-import type { CompiledRoute, RouteTarget } from '@mizzen/matching';
+import type { CompiledRoute, RouteTable, RouteTarget } from '@mizzen/matching';
 import type { ActiveSpan } from '../contract.ts';
-import { normalizeAuthority } from './authority.ts';
+import { type BodyBuffering, BodyChain, type BodyTransform } from './body-chain.ts';
 import type { ConnectionFacts } from './connection-facts.ts';
 import { forwardHeaders } from './forwarded-headers.ts';
-import { countResponse } from './hcm-stats.ts';
-import { HeaderMap, SEEN } from './headers.ts';
+import { grpcReplyHeaders, grpcStatusOf } from './grpc.ts';
+import { countResponse, recordRequestTime } from './hcm-stats.ts';
+import { HeaderMap } from './headers.ts';
+import type { HttpFilter } from './http-filter.ts';
 import type { LocalReply } from './local-reply.ts';
 import { NO_PATH, NO_ROUTE, UPGRADE_REFUSED } from './local-reply.ts';
-import { normalizePath } from './path-normalization.ts';
+import { normalizeHead } from './request-head.ts';
+import { completeResponseHead } from './response-head.ts';
 import { Router } from './router.ts';
+import type { RedirectHistory } from './router-redirect.ts';
+import { isGrpcContentType, streamDurationMs } from './router-timeouts.ts';
 import type { HcmRuntime } from './runtime.ts';
 import type { RequestHead, RequestReceiver, ResponseHead, ResponseSender } from './stream.ts';
+import { StreamDeadlines } from './stream-deadlines.ts';
 import { HttpStreamInfo } from './stream-info.ts';
-import { Deadline } from './timer-wheel.ts';
 
-/** How much of a body is held while a filter keeps the request. */
-const HELD_BODY_BYTES = 64 * 1024;
+const NO_NAMES: readonly string[] = [];
 
 /**
  * One request from its head to the end of its response: cleans the head, finds the route, runs the filters, then the router.
@@ -30,63 +34,85 @@ export class HttpStream implements RequestReceiver {
   target: RouteTarget | undefined;
   /** The peer sent its metadata, so that it may be told ours. */
   exchangesPeerMetadata = false;
-  /** Fault injection's timer, while it holds the request. */
-  delay: Deadline | undefined;
   /** Cookies that the hash policy makes, for the response. */
   readonly setCookies: string[] = [];
+  /** The client has sent all. */
+  isRequestReceived: boolean;
+  /** Nothing of the request is to come to the router any more. */
   isRequestDone: boolean;
   isResponseStarted = false;
+  /** Whether answers of the proxy are gRPC's; undefined: where the request says so now. A filter that makes gRPC of a request knows better. */
+  repliesAsGrpc: boolean | undefined;
+  /** The body of an answer of the proxy itself, for filters that look at its head. */
+  localReplyBody: Buffer | undefined;
   /** An upgrade or CONNECT was accepted: bytes go both ways as they are. */
   isTunnelOpen = false;
   isOver = false;
-  readonly #idle: Deadline | undefined;
-  #requestDeadline: Deadline | undefined;
-  #maxDuration: Deadline | undefined;
+  /** Redirects that were followed for this client's request. */
+  redirects: RedirectHistory | undefined;
+  /** Answers the client in the place of this one. */
+  #successor: HttpStream | undefined;
+  readonly #deadlines: StreamDeadlines;
   #router: Router | undefined;
   #span: ActiveSpan | undefined;
+  #filters: readonly HttpFilter[];
   #nextFilter = 0;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  #isRouterBlocked = false;
+  /** The ways of the bodies through filters that change or hold them; undefined for most streams. */
+  #requestBody: BodyChain | undefined;
+  #responseBody: BodyChain | undefined;
+  #requestTrailers: HeaderMap | undefined;
+  #responseTrailers: HeaderMap | undefined;
+  #isRequestBodyEnded = false;
+  #isResponseBodyEnded = false;
+  #kept: Map<HttpFilter, unknown> | undefined;
 
   constructor(runtime: HcmRuntime, facts: ConnectionFacts, exchange: { readonly head: RequestHead; readonly sender: ResponseSender }) {
     this.runtime = runtime;
     this.sender = exchange.sender;
     const { clock, random } = runtime.context;
     this.info = new HttpStreamInfo(exchange.head, facts, { nowMs: clock.now(), monotonicMs: clock.monotonic(), random: random() });
-    this.isRequestDone = !exchange.head.hasBody;
-    const { stats, config } = runtime;
-    stats.downstreamRqTotal++;
-    stats.downstreamRqActive++;
-    if (config.streamIdleTimeoutMs > 0) {
-      this.#idle = new Deadline(runtime.wheel, () => this.#onIdle());
-      this.#idle.arm(config.streamIdleTimeoutMs);
-    }
+    this.isRequestReceived = !exchange.head.hasBody;
+    this.isRequestDone = this.isRequestReceived;
+    this.#filters = runtime.filters.enabled;
+    runtime.stats.downstreamRqTotal++;
+    if (exchange.head.protocol === 'HTTP/2') runtime.stats.downstreamRqHttp2Total++;
+    else runtime.stats.downstreamRqHttp1Total++;
+    runtime.stats.downstreamRqActive++;
+    this.#deadlines = new StreamDeadlines(this);
   }
 
   start(): void {
     const { runtime, info } = this;
     const { config } = runtime;
-    if (config.requestTimeoutMs > 0 && !this.isRequestDone) {
-      this.#requestDeadline = new Deadline(runtime.wheel, () => this.#onRequestTimeout());
-      this.#requestDeadline.arm(config.requestTimeoutMs);
-    }
+    if (!this.isRequestReceived) this.#deadlines.armRequest();
     if (info.head.expectsContinue && !config.proxies100Continue) this.sender.sendContinue();
-    if (!this.#normalize()) return;
+    let refusal = normalizeHead(info, config);
+    if (refusal !== undefined) {
+      this.reply(refusal);
+      return;
+    }
     const table = runtime.routeTable();
-    forwardHeaders(info, config.forwarding, { internalOnlyHeaders: table?.internalOnlyHeaders ?? [], newRequestId: runtime.newRequestId });
+    const internalOnlyHeaders = table?.internalOnlyHeaders ?? NO_NAMES;
+    refusal = forwardHeaders(info, config.forwarding, { internalOnlyHeaders, newRequestId: runtime.newRequestId });
+    if (refusal !== undefined) {
+      this.reply(refusal);
+      return;
+    }
+    this.#route(table);
+  }
+
+  #route(table: RouteTable | undefined): void {
+    const { runtime, info } = this;
     if (info.path === '*') {
       this.reply(NO_PATH);
       return;
     }
     const route = table?.match(info);
     if (route !== undefined) this.#takeRoute(route);
+    this.#filters = runtime.filters.for(this.target?.filterConfig ?? route?.filterConfig);
     this.#startSpan();
-    if (route === undefined) {
-      runtime.stats.noRoute++;
-      this.reply(NO_ROUTE);
-      return;
-    }
-    if ((info.head.upgrade !== '' || info.method === 'CONNECT') && !this.#mayUpgrade(route)) {
+    if ((info.head.upgrade !== '' || info.method === 'CONNECT') && !this.#mayUpgrade()) {
       this.reply(UPGRADE_REFUSED);
       return;
     }
@@ -105,51 +131,10 @@ export class HttpStream implements RequestReceiver {
     const cluster = this.target === undefined ? undefined : this.runtime.context.cluster(this.target.cluster);
     info.upstreamCluster = cluster?.name ?? '';
     info.destinationService = cluster?.service;
-    const { idleTimeoutMs, maxStreamDurationMs } = route.action.route;
-    if (idleTimeoutMs !== undefined) this.#idle?.arm(idleTimeoutMs);
-    const maxMs = maxStreamDurationMs ?? this.runtime.config.maxStreamDurationMs;
-    if (maxMs <= 0) return;
-    this.#maxDuration = new Deadline(this.runtime.wheel, () => this.#onMaxDuration());
-    this.#maxDuration.arm(maxMs);
-  }
-
-  /** False: answered. */
-  #normalize(): boolean {
-    const { info } = this;
-    const { config } = this.runtime;
-    const { head } = info;
-    if (config.authority !== undefined) {
-      head.authority = normalizeAuthority(head.authority, config.authority, info.facts.connection.localAddress);
-      info.authority = head.authority;
-    }
-    if (config.underscores !== 'allow') {
-      const hasUnderscore = head.headers.names.some((name) => name.includes('_'));
-      if (hasUnderscore && config.underscores === 'reject') {
-        this.reply({ status: 400, details: 'http1.unexpected_underscore', flag: 'downstreamProtocolError', body: '' });
-        return false;
-      }
-      if (hasUnderscore) head.headers.removeWhere((name) => name.includes('_'));
-    }
-    if (config.path === undefined || head.path === '') return true;
-    const normalized = normalizePath(head.path, config.path);
-    if (normalized === undefined) return true;
-    if (normalized.kind === 'invalid') {
-      this.reply({ status: 400, details: normalized.details, flag: undefined, body: '' });
-      return false;
-    }
-    if (normalized.kind === 'redirect') {
-      this.reply({
-        status: 307,
-        details: 'path_normalization_failed',
-        flag: undefined,
-        body: '',
-        headers: [['location', normalized.path]],
-      });
-      return false;
-    }
-    head.path = normalized.path;
-    info.path = normalized.path;
-    return true;
+    const { idleTimeoutMs } = route.action.route;
+    if (idleTimeoutMs !== undefined) this.#deadlines.setIdleMs(idleTimeoutMs);
+    const maxMs = streamDurationMs(info, route.action.route, this.runtime.config.maxStreamDurationMs);
+    if (maxMs > 0) this.#deadlines.armMaxDuration(maxMs);
   }
 
   #startSpan(): void {
@@ -160,27 +145,177 @@ export class HttpStream implements RequestReceiver {
     for (const [name, value] of this.#span.headersToSet) info.head.headers.set(name, value);
   }
 
-  #mayUpgrade(route: CompiledRoute): boolean {
+  #mayUpgrade(): boolean {
+    const { route } = this;
+    if (route === undefined) return true;
     const type = this.info.method === 'CONNECT' ? 'connect' : this.info.head.upgrade;
     const ofRoute = route.action.kind === 'route' ? route.action.route.upgrades.get(type) : undefined;
     return ofRoute?.isEnabled ?? this.runtime.config.upgrades.get(type) ?? false;
   }
 
-  /** Runs the filters that are left, then the router. Called by a filter that stopped the request. */
+  // --- filters
+
+  /** Runs the filters that are left, then the router. Called by a filter that stopped the request, once it may go on. */
   continueRequest(): void {
-    const { filters } = this.runtime;
-    while (this.#nextFilter < filters.length) {
-      const filter = filters[this.#nextFilter++];
-      if (filter?.onRequest?.(this) === 'stop') return;
+    if (this.isOver) return;
+    while (this.#nextFilter < this.#filters.length) {
+      const filter = this.#filters[this.#nextFilter++];
+      const decision = filter?.onRequest?.(this);
       if (this.isOver) return;
+      if (decision === 'stop') {
+        this.#holdRequest();
+        return;
+      }
+    }
+    if (this.route === undefined) {
+      this.runtime.stats.noRoute++;
+      this.reply(NO_ROUTE);
+      return;
     }
     const router = new Router(this);
     this.#router = router;
     router.start();
+    if (this.isOver || this.#requestBody === undefined) return;
+    this.#requestBody.flowTo({ write: (chunk) => this.#routeData(chunk), end: (trailers) => this.#routeEnd(trailers) });
+    this.#endRequestBody();
+  }
+
+  /** The body, or what is to come of it, stays behind the filter that stopped. */
+  #holdRequest(): void {
+    if (this.#requestBody === undefined && this.isRequestReceived) return;
+    const body = this.#bodyOfRequest();
+    if (!body.isHeldAtEnd) body.addHold();
+    body.advance();
+    this.#endRequestBody();
+  }
+
+  #bodyOfRequest(): BodyChain {
+    this.#requestBody ??= new BodyChain({
+      onDrained: () => this.sender.resumeRequest(),
+      onFailed: (details) => this.giveUp({ status: 400, details, flag: 'downstreamProtocolError', body: 'Bad Request' }),
+    });
+    return this.#requestBody;
+  }
+
+  #endRequestBody(): void {
+    if (!this.isRequestReceived || this.#isRequestBodyEnded || this.isOver) return;
+    this.#isRequestBodyEnded = true;
+    this.#requestBody?.end(this.#requestTrailers);
+  }
+
+  #routeData(chunk: Buffer): boolean {
+    if (this.isOver) return true;
+    this.#router?.onRequestData(chunk);
+    this.#flushLater();
+    return !this.#isRouterBlocked;
+  }
+
+  #routeEnd(trailers: HeaderMap | undefined): void {
     if (this.isOver) return;
-    for (const chunk of this.#held.splice(0)) router.onRequestData(chunk);
-    if (this.#heldBytes > HELD_BODY_BYTES) this.sender.resumeRequest();
-    if (this.isRequestDone) router.onRequestEnd();
+    this.isRequestDone = true;
+    if (trailers !== undefined) this.#router?.onRequestTrailers(trailers);
+    this.#router?.onRequestEnd();
+  }
+
+  /** What a transform pushes may come outside of a read, at whose end all is written. */
+  #flushLater(): void {
+    queueMicrotask(() => {
+      if (this.isOver) return;
+      this.#router?.flush();
+      this.sender.flush();
+    });
+  }
+
+  /** The filters that run for this stream, in order. */
+  get filters(): readonly HttpFilter[] {
+    return this.#filters;
+  }
+
+  /** What the route says to a filter, by the full name of the per-route message or `environment.routeKey(schema)`; compiled. */
+  filterConfig<T>(key: string): T | undefined {
+    return (this.target?.filterConfig ?? this.route?.filterConfig)?.get(key) as T | undefined;
+  }
+
+  /** The same of every level, from the route configuration to the weighted cluster. */
+  filterConfigs<T>(key: string): readonly T[] {
+    return ((this.target?.filterConfig ?? this.route?.filterConfig)?.all(key) ?? []) as readonly T[];
+  }
+
+  /** What a filter knows of this stream until its end. */
+  keep(filter: HttpFilter, state: unknown): void {
+    this.#kept ??= new Map();
+    this.#kept.set(filter, state);
+  }
+
+  kept<T>(filter: HttpFilter): T | undefined {
+    return this.#kept?.get(filter) as T | undefined;
+  }
+
+  /**
+   * Waits for the whole body of the request; called from `onRequest`, which then answers `stop`. One of the two is called once, later;
+   * a request without a body is complete as soon as the filter has stopped. `continueRequest` sends the body on.
+   */
+  bufferRequest(buffering: BodyBuffering): void {
+    this.#bodyOfRequest().addHold(buffering);
+  }
+
+  /** Changes the body of the request; called from `onRequest`. A request without a body has none to change. */
+  transformRequest(transform: BodyTransform): void {
+    if (!this.isRequestReceived) this.#bodyOfRequest().addTransform(transform);
+  }
+
+  /** Changes the body of the response; called from `onResponse`, by a filter that has looked whether it has one (`head.hasBody`). */
+  transformResponse(transform: BodyTransform): void {
+    if (this.#responseBody === undefined) {
+      this.#responseBody = new BodyChain({
+        onDrained: () => this.#router?.onDownstreamWritable(),
+        onFailed: (details) => {
+          this.info.responseCodeDetails = details;
+          this.#router?.cancel();
+          this.resetResponse();
+        },
+      });
+    }
+    this.#responseBody.addTransform(transform);
+  }
+
+  /** Matches the route again; called by a filter that changed the head of the request, after it did. */
+  clearRouteCache(): void {
+    const { info } = this;
+    this.route = undefined;
+    this.target = undefined;
+    info.routeName = '';
+    info.virtualHostName = '';
+    info.upstreamCluster = '';
+    info.destinationService = undefined;
+    const route = this.runtime.routeTable()?.match(this.info);
+    if (route !== undefined) this.#takeRoute(route);
+  }
+
+  /**
+   * The upstream sent the client elsewhere, and the proxy goes there in its place: this exchange is over, and the client is answered by the
+   * next one. The request must be there as a whole. Source: envoy ActiveStream::recreateStream (1.40).
+   */
+  followRedirect(
+    head: RequestHead,
+    from: { readonly status: number; readonly body: readonly Buffer[]; readonly trailers: HeaderMap | undefined },
+  ): void {
+    const { info, runtime } = this;
+    const next = new HttpStream(runtime, info.facts, { head, sender: this.sender });
+    next.redirects = this.redirects;
+    next.info.scheme = info.scheme;
+    next.info.requestId = info.requestId;
+    next.info.downstreamRemoteAddress = info.downstreamRemoteAddress;
+    this.#successor = next;
+    info.responseCode = from.status;
+    info.responseCodeDetails = 'internal_redirect';
+    this.#finish();
+    next.#route(runtime.routeTable());
+    if (!head.hasBody) return;
+    for (const chunk of from.body) next.onData(chunk);
+    if (from.trailers !== undefined) next.onTrailers(from.trailers);
+    next.onEnd();
+    next.onReadEnd();
   }
 
   // --- from downstream
@@ -190,39 +325,60 @@ export class HttpStream implements RequestReceiver {
     info.bytesReceived += chunk.length;
     info.wireBytesReceived += chunk.length;
     if (this.isOver) return;
-    this.#touch();
-    if (this.#router !== undefined) {
-      this.#router.onRequestData(chunk);
-      return;
-    }
-    this.#held.push(chunk);
-    this.#heldBytes += chunk.length;
-    if (this.#heldBytes > HELD_BODY_BYTES) this.sender.pauseRequest();
+    this.#deadlines.touch();
+    if (this.#requestBody === undefined) this.#router?.onRequestData(chunk);
+    // A filter that answers meanwhile is done with the client's bytes.
+    else if (!this.#requestBody.write(chunk) && !this.isOver) this.sender.pauseRequest();
   }
 
   onTrailers(trailers: HeaderMap): void {
-    if (!this.isOver) this.#router?.onRequestTrailers(trailers);
+    if (this.isOver) return;
+    if (this.#requestBody === undefined) this.#router?.onRequestTrailers(trailers);
+    else this.#requestTrailers = trailers;
   }
 
   onEnd(): void {
+    this.isRequestReceived = true;
+    if (this.info.requestEndMs === 0) this.info.requestEndMs = this.runtime.context.clock.monotonic();
+    this.#deadlines.cancelRequest();
+    if (this.isOver) return;
+    if (this.#requestBody !== undefined) {
+      this.#endRequestBody();
+      return;
+    }
     this.isRequestDone = true;
-    this.#requestDeadline?.cancel();
-    if (!this.isOver) this.#router?.onRequestEnd();
+    this.#router?.onRequestEnd();
   }
 
   onReadEnd(): void {
+    this.#successor?.onReadEnd();
     this.#router?.flush();
   }
 
   onWritable(): void {
-    this.#router?.onDownstreamWritable();
+    this.#successor?.onWritable();
+    if (this.#responseBody === undefined) this.#router?.onDownstreamWritable();
+    else this.#responseBody.onExitDrained();
+  }
+
+  /** The router takes no more of the request's body for now. */
+  pauseRequest(): void {
+    this.#isRouterBlocked = true;
+    if (this.#requestBody === undefined) this.sender.pauseRequest();
+  }
+
+  resumeRequest(): void {
+    this.#isRouterBlocked = false;
+    if (this.#requestBody === undefined) this.sender.resumeRequest();
+    else this.#requestBody.onExitDrained();
   }
 
   onDownstreamReset(details: string): void {
+    this.#successor?.onDownstreamReset(details);
     if (this.isOver) return;
-    const isProtocolError = details !== 'downstream_remote_disconnect';
+    const isProtocolError = details !== 'downstream_remote_disconnect' && !details.startsWith('http2.remote_re');
     if (isProtocolError && !this.isResponseStarted) {
-      this.isRequestDone = true;
+      this.isRequestReceived = true;
       this.#router?.cancel();
       this.reply({ status: 400, details, flag: 'downstreamProtocolError', body: 'Bad Request' });
       return;
@@ -239,35 +395,41 @@ export class HttpStream implements RequestReceiver {
   // --- to downstream
 
   /** Answers in the upstream's place; what was under way upstream must have been given up. */
-  reply(reply: LocalReply): void {
+  reply(original: LocalReply): void {
     if (this.isOver) return;
     const { info } = this;
-    info.responseCodeDetails = reply.details;
-    if (reply.flag !== undefined) info.addFlag(reply.flag);
+    info.responseCodeDetails = original.details;
+    if (original.flag !== undefined) info.addFlag(original.flag);
     if (this.isResponseStarted) {
       this.resetResponse();
       return;
     }
-    const isGrpc = /^application\/grpc(?:[+;]|$)/.test(info.requestHeader('content-type') ?? '');
-    const body = isGrpc ? Buffer.alloc(0) : Buffer.from(reply.body);
+    const reply = this.runtime.config.localReplies?.(original, info) ?? original;
+    if (this.repliesAsGrpc ?? isGrpcContentType(info.requestHeader('content-type'))) {
+      const headers = grpcReplyHeaders(reply);
+      for (const [name, value] of reply.headers ?? []) if (name !== 'content-type') headers.append(name, value);
+      this.sendHead({ status: 200, headers, hasBody: false, contentLength: -1, upgrade: '', wireBytes: 0 });
+      this.endResponse();
+      return;
+    }
+    const body = Buffer.from(reply.body);
     const headers = new HeaderMap();
     for (const [name, value] of reply.headers ?? []) headers.append(name, value);
-    if (isGrpc) {
-      headers.push('content-type', 'application/grpc');
-      headers.push('grpc-status', String(reply.grpcStatus ?? grpcStatusOf(reply.status)));
-      if (reply.body.length > 0) headers.append('grpc-message', encodeURIComponent(reply.body.toString()));
-    } else if (body.length > 0 && !headers.has('content-type')) headers.push('content-type', 'text/plain');
-    const status = isGrpc ? 200 : reply.status;
-    const hasBody = info.method !== 'HEAD' && status !== 204 && status !== 304;
-    this.sendHead({ status, headers, hasBody, contentLength: hasBody || body.length > 0 ? body.length : -1, upgrade: '', wireBytes: 0 });
-    if (hasBody && body.length > 0) this.sendData(body);
+    if (body.length > 0 && !headers.has('content-type')) headers.push('content-type', 'text/plain');
+    const { status } = reply;
+    const hasBody = body.length > 0 && info.method !== 'HEAD' && status !== 204 && status !== 304;
+    const contentLength = body.length > 0 ? body.length : -1;
+    const head: ResponseHead = { status, headers, hasBody, contentLength, upgrade: '', wireBytes: 0 };
+    this.localReplyBody = body;
+    this.sendHead(head);
+    // A filter may have put the body into the head.
+    if (head.hasBody && body.length > 0) this.sendData(body);
     this.endResponse();
   }
 
   /** Sends the head of the response, be it the upstream's or a local one. */
   sendHead(head: ResponseHead): void {
     const { info, runtime, sender } = this;
-    const { config } = runtime;
     this.isResponseStarted = true;
     this.isTunnelOpen = head.upgrade !== '';
     info.responseCode = head.status;
@@ -275,30 +437,58 @@ export class HttpStream implements RequestReceiver {
     info.responseContentLength = head.contentLength;
     const mutations = this.target?.mutations ?? this.route?.mutations;
     if (mutations !== undefined) for (const mutation of mutations.response) mutation.apply(head.headers, info);
-    for (let index = runtime.filters.length - 1; index >= 0; index--) runtime.filters[index]?.onResponse?.(this, head);
-    const { headers } = head;
-    for (const cookie of this.setCookies) headers.append('set-cookie', cookie);
-    if (config.server.transformation === 'overwrite') headers.set('server', config.server.name);
-    else if (config.server.transformation === 'append-if-absent' && !headers.has('server')) headers.push('server', config.server.name);
-    if ((headers.seen & SEEN.date) === 0 && head.upgrade === '') headers.push('date', runtime.date());
-    if (config.forwarding.via !== '') headers.append('via', config.forwarding.via);
-    if (config.alwaysSetsRequestIdInResponse && info.requestId !== '') headers.set('x-request-id', info.requestId);
+    for (let index = this.#filters.length - 1; index >= 0; index--) this.#filters[index]?.onResponse?.(this, head);
+    if (this.isOver) return;
+    info.responseContentLength = head.contentLength;
+    this.#responseBody?.flowTo({ write: (chunk) => this.#passData(chunk), end: (trailers) => this.#passEnd(trailers) });
+    for (const cookie of this.setCookies) head.headers.append('set-cookie', cookie);
+    completeResponseHead(head, info, runtime);
     sender.sendHead(head, { closesConnection: runtime.isDraining() });
   }
 
   sendData(chunk: Buffer): boolean {
+    this.#deadlines.touch();
+    if (this.#responseBody !== undefined) return this.#responseBody.write(chunk);
     this.info.bytesSent += chunk.length;
-    this.#touch();
     return this.sender.sendData(chunk);
   }
 
   sendTrailers(trailers: HeaderMap): void {
+    if (this.#responseBody !== undefined) {
+      this.#responseTrailers = trailers;
+      return;
+    }
     this.info.responseTrailers = trailers;
     this.sender.sendTrailers(trailers);
   }
 
   endResponse(): void {
+    if (this.isOver || this.#isResponseBodyEnded) return;
+    if (this.#responseBody !== undefined) {
+      this.#isResponseBodyEnded = true;
+      this.#responseBody.end(this.#responseTrailers);
+      return;
+    }
+    this.#endExchange();
+  }
+
+  #passData(chunk: Buffer): boolean {
+    if (this.isOver) return true;
+    this.info.bytesSent += chunk.length;
+    this.#flushLater();
+    return this.sender.sendData(chunk);
+  }
+
+  #passEnd(trailers: HeaderMap | undefined): void {
     if (this.isOver) return;
+    if (trailers !== undefined) {
+      this.info.responseTrailers = trailers;
+      this.sender.sendTrailers(trailers);
+    }
+    this.#endExchange();
+  }
+
+  #endExchange(): void {
     this.info.wireBytesSent = this.sender.sentWireBytes;
     this.sender.end();
     this.#finish();
@@ -332,16 +522,15 @@ export class HttpStream implements RequestReceiver {
     if (this.isOver) return;
     this.isOver = true;
     const { info, runtime } = this;
-    this.#idle?.cancel();
-    this.#requestDeadline?.cancel();
-    this.#maxDuration?.cancel();
-    this.delay?.cancel();
-    this.#held = [];
+    this.#deadlines.cancel();
+    this.#requestBody?.destroy();
+    this.#responseBody?.destroy();
     runtime.stats.downstreamRqActive--;
     if (info.responseCode !== 0) countResponse(runtime.stats, info.responseCode);
     info.endMonotonicMs = runtime.context.clock.monotonic();
-    info.grpcStatus = info.responseTrailers?.get('grpc-status') ?? info.responseHeaders?.get('grpc-status') ?? '';
-    for (const filter of runtime.filters) filter.onStreamEnd?.(this);
+    recordRequestTime(runtime.stats, info.endMonotonicMs - info.startMonotonicMs);
+    info.grpcStatus = grpcStatusOf(info);
+    for (const filter of this.#filters) filter.onStreamEnd?.(this);
     if (isHandedOver) {
       runtime.observers.onStreamHandedOver(info);
       return;
@@ -350,56 +539,9 @@ export class HttpStream implements RequestReceiver {
     runtime.observers.onStreamEnd(info);
   }
 
-  // --- time
-
-  #touch(): void {
-    if (this.#idle === undefined) return;
-    const route = this.route?.action;
-    this.#idle.arm((route?.kind === 'route' ? route.route.idleTimeoutMs : undefined) ?? this.runtime.config.streamIdleTimeoutMs);
-  }
-
-  #onIdle(): void {
-    this.runtime.stats.downstreamRqIdleTimeout++;
-    this.#giveUp({
-      status: this.isRequestDone ? 504 : 408,
-      details: 'stream_idle_timeout',
-      flag: 'streamIdleTimeout',
-      body: 'stream timeout',
-    });
-  }
-
-  #onRequestTimeout(): void {
-    this.runtime.stats.downstreamRqTimeout++;
-    this.#giveUp({ status: 408, details: 'request_overall_timeout', flag: undefined, body: 'request timeout' });
-  }
-
-  #onMaxDuration(): void {
-    this.#giveUp({ status: 408, details: 'max_duration_timeout', flag: 'durationTimeout', body: 'downstream duration timeout' });
-  }
-
-  #giveUp(reply: LocalReply): void {
+  /** Answers in place of whatever is under way upstream. */
+  giveUp(reply: LocalReply): void {
     this.#router?.cancel();
     this.reply(reply);
-  }
-}
-
-// Source: gRPC, "HTTP to gRPC Status Code Mapping"; envoy Grpc::Utility::httpToGrpcStatus (1.40).
-function grpcStatusOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14;
-    default:
-      return 2;
   }
 }

@@ -21,18 +21,33 @@ export const NO_HEALTHY_UPSTREAM: LocalReply = {
   flag: 'noHealthyUpstream',
   body: 'no healthy upstream',
 };
-export const RESPONSE_TIMEOUT: LocalReply = {
-  status: 504,
-  details: 'upstream_response_timeout',
-  flag: 'upstreamRequestTimeout',
-  body: 'upstream request timeout',
+/** A body grew beyond what is kept while the next try was waited for. Source: envoy Filter::decodeData (1.40). */
+export const REQUEST_TOO_LARGE_TO_RETRY: LocalReply = {
+  status: 507,
+  details: 'request_payload_exceeded_retry_buffer_limit',
+  flag: undefined,
+  body: 'exceeded request buffer limit while retrying upstream',
 };
-export const PER_TRY_TIMEOUT: LocalReply = {
-  status: 504,
-  details: 'upstream_per_try_timeout',
-  flag: 'upstreamRequestTimeout',
-  body: 'upstream request timeout',
-};
+
+/** The route's timeout passed. `isAlternative`: the caller asked for 204 in the place of 504. */
+export function responseTimeout(isAlternative: boolean): LocalReply {
+  return timeoutReply('response_timeout', isAlternative);
+}
+
+/** `details` says which of the limits of a try passed. */
+export function perTryTimeout(details: string, isAlternative: boolean): LocalReply {
+  return timeoutReply(details, isAlternative);
+}
+
+function timeoutReply(details: string, isAlternative: boolean): LocalReply {
+  return {
+    status: isAlternative ? 204 : 504,
+    details,
+    flag: 'upstreamRequestTimeout',
+    body: isAlternative ? '' : 'upstream request timeout',
+  };
+}
+
 export const UPGRADE_REFUSED: LocalReply = { status: 403, details: 'upgrade_failed', flag: undefined, body: '' };
 
 // How Envoy calls them, in bodies and (with underscores) in details. Source: envoy Http::Utility::resetReasonToString (1.40).
@@ -41,6 +56,7 @@ const RESET_TEXT: Readonly<Record<ResetReason, string>> = {
   'connection-timeout': 'connection timeout',
   'connection-termination': 'connection termination',
   'remote-reset': 'remote reset',
+  'remote-refused': 'remote refused stream reset',
   'local-reset': 'local reset',
   overflow: 'overflow',
   'protocol-error': 'protocol error',
@@ -51,6 +67,7 @@ const RESET_FLAG: Readonly<Record<ResetReason, ResponseFlag>> = {
   'connection-timeout': 'upstreamConnectionFailure',
   'connection-termination': 'upstreamConnectionTermination',
   'remote-reset': 'upstreamRemoteReset',
+  'remote-refused': 'upstreamRemoteReset',
   'local-reset': 'localReset',
   overflow: 'upstreamOverflow',
   'protocol-error': 'upstreamProtocolError',
@@ -70,17 +87,31 @@ export function resetDetails(reason: ResetReason, transportFailure: string): str
  * What the client is answered when the upstream was lost before its answer began. Why, in the words of the transport, is for the access log
  * only: clients have no business with addresses and certificates. Source: Envoy 1.40 on the same bootstrap.
  */
-export function resetReply(reason: ResetReason, transportFailure: string, hasRetried: boolean): LocalReply {
-  const retried = hasRetried ? 'retried and the latest ' : '';
+export function resetReply(
+  reason: ResetReason,
+  how: { readonly transportFailure: string; readonly hasRetried: boolean; readonly tellsOverload: boolean },
+): LocalReply {
+  const retried = how.hasRetried ? 'retried and the latest ' : '';
   return {
     status: reason === 'protocol-error' ? 502 : 503,
-    details: `upstream_reset_before_response_started{${resetDetails(reason, transportFailure)}}`,
+    details: `upstream_reset_before_response_started{${resetDetails(reason, how.transportFailure)}}`,
     flag: RESET_FLAG[reason],
     body: `upstream connect error or disconnect/reset before headers. ${retried}reset reason: ${RESET_TEXT[reason]}`,
-    ...(reason === 'overflow' ? { headers: [['x-envoy-overloaded', 'true'] as const] } : {}),
+    ...(reason === 'overflow' && how.tellsOverload ? { headers: [['x-envoy-overloaded', 'true'] as const] } : {}),
   };
 }
 
 export function clusterNotFound(status: number): LocalReply {
   return { status, details: 'cluster_not_found', flag: 'noClusterFound', body: '' };
+}
+
+/** The control plane has a share of a cluster's requests dropped. Source: envoy Filter::checkDropOverload (1.40). */
+export function dropOverload(tellsOverload: boolean): LocalReply {
+  return {
+    status: 503,
+    details: 'drop_overload',
+    flag: 'dropOverload',
+    body: 'drop overload',
+    ...(tellsOverload ? { headers: [['x-envoy-drop-overload', 'true'] as const] } : {}),
+  };
 }

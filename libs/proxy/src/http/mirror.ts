@@ -1,4 +1,5 @@
 import type { UpstreamCluster } from '../contract.ts';
+import type { HeaderMap } from './headers.ts';
 import type { HcmRuntime } from './runtime.ts';
 import type { RequestHead, ResponseHead } from './stream.ts';
 import type { HttpStreamInfo } from './stream-info.ts';
@@ -18,6 +19,7 @@ export class Mirror implements AttemptOwner {
   #attempt: UpstreamAttempt | undefined;
   #body: Buffer[] = [];
   #bodyBytes = 0;
+  #trailers: HeaderMap | undefined;
   #isRequestDone = false;
   #isOver = false;
 
@@ -56,7 +58,7 @@ export class Mirror implements AttemptOwner {
     this.#isRequestDone = isRequestDone;
     this.#deadline.arm(this.#timeoutMs);
     this.#attempt = new UpstreamAttempt(endpoint, this, this.#runtime);
-    this.#attempt.start(false);
+    this.#attempt.start(undefined, this.#head.protocol);
   }
 
   onData(chunk: Buffer): void {
@@ -69,6 +71,11 @@ export class Mirror implements AttemptOwner {
       this.#bodyBytes += chunk.length;
     }
     if (this.#bodyBytes > MAX_BODY_BYTES) this.cancel();
+  }
+
+  onTrailers(trailers: HeaderMap): void {
+    this.#trailers = trailers;
+    if (!this.#isOver) this.#attempt?.stream?.sendTrailers(trailers);
   }
 
   onEnd(): void {
@@ -94,6 +101,7 @@ export class Mirror implements AttemptOwner {
     stream.sendHead(this.#head, stream.tls?.peer !== undefined && peerMetadata?.tellsUpstream === true ? peerMetadata.headerLines : '');
     for (const chunk of this.#body.splice(0)) stream.sendData(chunk);
     this.#bodyBytes = 0;
+    if (this.#trailers !== undefined) stream.sendTrailers(this.#trailers);
     if (this.#isRequestDone) stream.end();
     else stream.flush();
   }

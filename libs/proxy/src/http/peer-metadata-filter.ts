@@ -1,3 +1,5 @@
+import { type Field, refuseFields } from '@mizzen/matching';
+import type { Config } from '@mizzen/xds-api/io/istio/http/peer_metadata/config';
 import type { ProxyContext, TlsInfo, UpstreamCluster } from '../contract.ts';
 import { SEEN } from './headers.ts';
 import type { FilterDecision, HttpFilter } from './http-filter.ts';
@@ -17,6 +19,26 @@ export interface PeerMetadataConfig {
   readonly skipsExternal: boolean;
   /** Ours, as lines of a head: added by the router to requests that go to a peer with an identity. */
   readonly headerLines: string;
+}
+
+/**
+ * Only exchange by headers is done; rejects what is shared in other ways. `workload_discovery`, which Istio always names,
+ * finds nothing, as in Istio's proxy where METADATA_DISCOVERY is off (the default).
+ */
+export function compilePeerMetadata(config: Config, local: ProxyContext['localPeer'], field: Field): PeerMetadataConfig {
+  const byHeaders = (methods: readonly { readonly methodSpecifier: { readonly case: string | undefined } }[]): boolean =>
+    methods.some((method) => method.methodSpecifier.case === 'istioHeaders');
+  refuseFields(field, config, ['sharedWithUpstream', 'additionalLabels']);
+  return {
+    readsDownstream: byHeaders(config.downstreamDiscovery),
+    readsUpstream: byHeaders(config.upstreamDiscovery),
+    tellsDownstream: byHeaders(config.downstreamPropagation),
+    tellsUpstream: byHeaders(config.upstreamPropagation),
+    skipsExternal: config.upstreamPropagation.some(
+      ({ methodSpecifier }) => methodSpecifier.case === 'istioHeaders' && methodSpecifier.value.skipExternalClusters,
+    ),
+    headerLines: peerHeaderLines(local),
+  };
 }
 
 /**

@@ -515,7 +515,7 @@ describe('the request path', () => {
     const before = performance.now();
     expect(await call(p.port)).toMatchObject({ status: 504, body: 'upstream request timeout' });
     expect(performance.now() - before).toBeGreaterThanOrEqual(50);
-    expect(p.ended[0]).toMatchObject({ flags: ['upstreamRequestTimeout'], responseCodeDetails: 'upstream_response_timeout' });
+    expect(p.ended[0]).toMatchObject({ flags: ['upstreamRequestTimeout'], responseCodeDetails: 'response_timeout' });
   });
 
   it('gives the upstream request up when the client goes', async () => {

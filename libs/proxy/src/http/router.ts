@@ -1,30 +1,42 @@
 import type { CompiledRouteAction } from '@mizzen/matching';
-import type { DownstreamConnection, UpstreamCluster, UpstreamEndpoint } from '../contract.ts';
-import { cleanValue, HeaderMap, SEEN } from './headers.ts';
+import type { UpstreamCluster } from '../contract.ts';
+import { countUpstreamResponse } from '../observe/cluster-stats.ts';
+import { type HeaderMap, SEEN } from './headers.ts';
 import type { HttpStream } from './http-stream.ts';
 import {
-  clusterNotFound,
+  type LocalReply,
   NO_HEALTHY_UPSTREAM,
-  PER_TRY_TIMEOUT,
-  RESPONSE_TIMEOUT,
+  perTryTimeout,
+  REQUEST_TOO_LARGE_TO_RETRY,
   resetDetails,
   resetFlag,
   resetReply,
+  responseTimeout,
 } from './local-reply.ts';
-import { Mirror } from './mirror.ts';
+import type { Mirror } from './mirror.ts';
 import { isToldUpstream } from './peer-metadata-filter.ts';
-import { RetryState } from './retry-state.ts';
-import type { RequestHead, ResetReason, ResponseHead } from './stream.ts';
+import { type RetryDecision, RetryState } from './retry-state.ts';
+import { KeptBody } from './router-body.ts';
+import { chooseEndpoint, hashOf } from './router-endpoint.ts';
+import { finalizeRequestHead, setHost } from './router-head.ts';
+import { answerOrCluster } from './router-local-answer.ts';
+import { startMirrors } from './router-mirrors.ts';
+import { redirectedHead } from './router-redirect.ts';
+import { countAnswer, type RouteStats, routeStats } from './router-stats.ts';
+import { type RequestTimeouts, requestTimeouts, setTimeoutHeaders } from './router-timeouts.ts';
+import { handToInternalListener } from './router-tunnel.ts';
+import type { ResetReason, ResponseHead } from './stream.ts';
 import { Deadline } from './timer-wheel.ts';
 import { type AttemptOwner, UpstreamAttempt } from './upstream-attempt.ts';
 
-/** A request body that waits for a connection holds the client back beyond this. */
-const WAITING_BODY_BYTES = 64 * 1024;
-/** Kept for retries and mirrors; Envoy's default per_connection_buffer_limit_bytes. */
+/** Kept for retries; Envoy's default per_connection_buffer_limit_bytes. */
 const KEPT_BODY_BYTES = 1024 * 1024;
 /** How often a request that met a connection which the upstream was just closing is sent again. */
 const MAX_STALE_CONNECTIONS = 3;
 const NO_HEADERS = '';
+const NO_MIRRORS: readonly Mirror[] = [];
+const NO_COUNTS: readonly RouteStats[] = [];
+const NO_TIMEOUTS: RequestTimeouts = { globalMs: 0, perTryMs: 0, perTryIdleMs: 0, setsGrpcTimeout: false, answersWith204: false };
 
 /**
  * The last filter: sends the request to an endpoint of the route's cluster and the response back; tries again as the route says.
@@ -34,20 +46,20 @@ export class Router implements AttemptOwner {
   readonly #stream: HttpStream;
   #action: CompiledRouteAction | undefined;
   #cluster: UpstreamCluster | undefined;
-  #hash: number | undefined;
+  #hash: bigint | undefined;
   #retry: RetryState | undefined;
   #attempt: UpstreamAttempt | undefined;
-  #mirrors: Mirror[] = [];
+  #mirrors: readonly Mirror[] = NO_MIRRORS;
+  #counts: readonly RouteStats[] = NO_COUNTS;
+  #timeouts: RequestTimeouts = NO_TIMEOUTS;
   #timeout: Deadline | undefined;
-  #timeoutMs = 0;
-  #isHostRewritten = false;
+  #perTryIdle: Deadline | undefined;
   #backOff: Deadline | undefined;
-  /** The body so far, as long as another try may need it or no connection is there yet. */
-  #body: Buffer[] = [];
-  #bodyBytes = 0;
-  #isBodyKept = true;
-  #trailers: HeaderMap | undefined;
+  /** What of the body is not sent, or may be needed again. */
+  #body: KeptBody | undefined;
   #isRequestDone = false;
+  /** When the whole request was there, in monotonic milliseconds. */
+  #requestDoneMs = 0;
   #isPausedForUpstream = false;
   #staleConnections = 0;
   #isTunnel = false;
@@ -60,108 +72,39 @@ export class Router implements AttemptOwner {
 
   start(): void {
     const stream = this.#stream;
-    const { info, route } = stream;
-    if (route === undefined) return;
-    const { action } = route;
-    if (action.kind === 'redirect') {
-      stream.reply({
-        status: action.redirect.status,
-        details: 'direct_response',
-        flag: undefined,
-        body: '',
-        headers: [['location', action.redirect.location(info)]],
-      });
+    const { info, route, runtime } = stream;
+    const answer = answerOrCluster(stream);
+    if (answer === undefined || route?.action.kind !== 'route' || 'reply' in answer) {
+      if (answer !== undefined && 'reply' in answer) stream.reply(answer.reply);
       return;
     }
-    if (action.kind === 'direct-response') {
-      stream.reply({ status: action.status, details: 'direct_response', flag: undefined, body: action.body });
-      return;
-    }
-    this.#action = action.route;
-    const { context } = stream.runtime;
-    const cluster = stream.target === undefined ? undefined : context.cluster(stream.target.cluster);
-    if (cluster === undefined) {
-      stream.reply(clusterNotFound(action.route.clusterNotFoundStatus));
-      return;
-    }
+    const { cluster } = answer;
+    const { route: action } = route.action;
+    const { context } = runtime;
+    this.#action = action;
     this.#cluster = cluster;
-    this.#isTunnel = info.method === 'CONNECT' && action.route.upgrades.get('connect')?.isConnect === true;
+    this.#isTunnel = info.method === 'CONNECT' && action.upgrades.get('connect')?.isConnect === true;
     this.#isRequestDone = stream.isRequestDone;
-    this.#timeoutMs = info.head.upgrade !== '' || info.method === 'CONNECT' ? 0 : this.#routeTimeout();
-    this.#hash = this.#computeHash();
-    this.#finalizeHead();
-    this.#retry = RetryState.for(action.route.retryPolicy, info, { cluster, random: context.random });
+    this.#requestDoneMs = context.clock.monotonic();
+    if (info.head.upgrade === '' && info.method !== 'CONNECT') this.#readTimeouts();
+    this.#counts = routeStats(route, info, context.stats);
+    this.#hash = hashOf(stream, action);
+    finalizeRequestHead(stream, action);
+    this.#retry = RetryState.for(action.retryPolicy, info, { cluster, counts: this.#counts, random: context.random, clock: context.clock });
     if (this.#isTunnel && cluster.internalListener !== undefined) {
-      this.#handToInternalListener(cluster.internalListener);
+      handToInternalListener(stream, cluster.internalListener);
       return;
     }
-    this.#startMirrors(action.route);
+    this.#mirrors = startMirrors(stream, action, { timeoutMs: this.#timeouts.globalMs, isRequestDone: this.#isRequestDone });
     if (this.#isRequestDone) this.#armTimeout();
     this.#try();
   }
 
-  // --- the request's head
-
-  #routeTimeout(): number {
-    const { timeoutMs, maxGrpcTimeoutMs } = this.#action as CompiledRouteAction;
-    const { headers } = this.#stream.info.head;
-    if (maxGrpcTimeoutMs === undefined || (headers.seen & SEEN.grpcTimeout) === 0) return timeoutMs;
-    const asked = parseGrpcTimeout(headers.get('grpc-timeout'));
-    if (asked === undefined) return timeoutMs;
-    return maxGrpcTimeoutMs > 0 ? Math.min(asked, maxGrpcTimeoutMs) : asked;
-  }
-
-  #computeHash(): number | undefined {
-    const { hash } = this.#action as CompiledRouteAction;
-    if (hash === undefined) return undefined;
-    const stream = this.#stream;
-    return hash({
-      request: stream.info,
-      sourceAddress: stream.info.facts.remoteHost,
-      setCookie: (value) => stream.setCookies.push(value),
-      uniqueValue: () => stream.runtime.newRequestId(),
-    });
-  }
-
-  #finalizeHead(): void {
-    const { info, target, runtime } = this.#stream;
-    const action = this.#action as CompiledRouteAction;
-    const { head } = info;
-    if (target !== undefined) for (const mutation of target.mutations.request) mutation.apply(head.headers, info);
-    if (action.rewritePath !== undefined && head.path !== '') {
-      const path = cleanPath(action.rewritePath(head.path));
-      if (path !== head.path) {
-        info.originalPath = head.path;
-        if (!runtime.config.suppressesEnvoyHeaders) head.headers.set('x-envoy-original-path', head.path);
-        head.path = path;
-        info.path = path;
-      }
-    }
-    this.#rewriteHost(head);
-    if (this.#timeoutMs > 0 && !runtime.config.suppressesEnvoyHeaders)
-      head.headers.push('x-envoy-expected-rq-timeout-ms', String(Math.ceil(this.#timeoutMs)));
-  }
-
-  #rewriteHost(head: RequestHead): void {
-    const { info, target } = this.#stream;
-    const { hostRewrite, appendXForwardedHost } = this.#action as CompiledRouteAction;
-    if (hostRewrite === undefined && target?.hostRewrite === undefined) return;
-    let host: string | undefined = target?.hostRewrite;
-    if (host === undefined && hostRewrite?.kind === 'literal') host = hostRewrite.host;
-    else if (host === undefined && hostRewrite?.kind === 'header') host = info.requestHeader(hostRewrite.name);
-    else if (host === undefined && hostRewrite?.kind === 'path')
-      host = hostRewrite.substitute(info.originalPath === '' ? head.path : info.originalPath);
-    if (host === undefined || host === '' || /[^\x21-\x7e]/.test(host)) return;
-    this.#setHost(host, appendXForwardedHost);
-  }
-
-  #setHost(host: string, appendsForwardedHost: boolean): void {
+  #readTimeouts(): void {
     const { info, runtime } = this.#stream;
-    if (!runtime.config.suppressesEnvoyHeaders && !this.#isHostRewritten) info.head.headers.set('x-envoy-original-host', info.authority);
-    this.#isHostRewritten = true;
-    if (appendsForwardedHost && host !== info.authority) info.head.headers.append('x-forwarded-host', info.authority);
-    info.head.authority = host;
-    info.authority = host;
+    const { headers } = info.head;
+    this.#timeouts = requestTimeouts(info, this.#action as CompiledRouteAction, runtime.config);
+    setTimeoutHeaders(headers, this.#timeouts, undefined, runtime.config);
   }
 
   // --- tries
@@ -175,14 +118,16 @@ export class Router implements AttemptOwner {
       this.#answerReset('overflow', '');
       return;
     }
-    const endpoint = this.#chooseEndpoint(cluster);
+    const endpoint = chooseEndpoint(stream, cluster, { hash: this.#hash, isExcluded: this.#retry?.isExcluded });
     if (endpoint === undefined) {
       this.#end();
-      stream.reply(NO_HEALTHY_UPSTREAM);
+      this.#reply(NO_HEALTHY_UPSTREAM);
       return;
     }
     this.#retry?.remember(endpoint);
     info.upstreamAttempts++;
+    if (stream.route?.virtualHost.includesRequestAttemptCount === true)
+      info.head.headers.set('x-envoy-attempt-count', String(info.upstreamAttempts));
     info.upstreamHost = endpoint.addressText;
     // What a proxy in front says of itself in the headers of its answer is better; this is for those that say nothing.
     info.peer = stream.runtime.listener.direction === 'inbound' ? info.peer : endpoint.peer;
@@ -190,47 +135,31 @@ export class Router implements AttemptOwner {
     this.#attempt = attempt;
     // The time to connect counts too.
     if (this.#isRequestDone) this.#armPerTry(attempt);
-    attempt.start(this.#isTunnel);
-  }
-
-  #chooseEndpoint(cluster: UpstreamCluster): UpstreamEndpoint | undefined {
-    const { info } = this.#stream;
-    const { connection } = info.facts;
-    const choose = (isExcluded: ((endpoint: UpstreamEndpoint) => boolean) | undefined): UpstreamEndpoint | undefined =>
-      cluster.chooseEndpoint({
-        hash: this.#hash,
-        isExcluded,
-        originalDestination: connection.originalDestination,
-        header: (name) => info.requestHeader(name),
-      });
-    const isExcluded = this.#retry?.isExcluded;
-    // Where every endpoint was tried, a second chance beats none.
-    return choose(isExcluded) ?? (isExcluded === undefined ? undefined : choose(undefined));
+    attempt.start(this.#isTunnel ? stream.runtime.context : undefined, info.head.protocol);
   }
 
   onAttemptReady(attempt: UpstreamAttempt): void {
-    const { info, route, runtime } = this.#stream;
+    const { info, runtime } = this.#stream;
     const upstream = attempt.stream;
     if (upstream === undefined) return;
+    for (const stats of this.#counts) stats.upstreamRqTotal++;
     info.upstreamLocalAddress = upstream.localAddress;
     info.upstreamPeerUriSan = upstream.tls?.peer?.uriSans[0] ?? '';
     info.upstreamLocalUriSan = upstream.tls?.localUriSan ?? '';
     info.upstreamRequestSentMs = runtime.context.clock.monotonic();
     const hostRewrite = this.#action?.hostRewrite;
     if (hostRewrite?.kind === 'endpoint' && attempt.endpoint.hostname !== '')
-      this.#setHost(attempt.endpoint.hostname, this.#action?.appendXForwardedHost === true);
-    let extra =
-      route?.virtualHost.includesRequestAttemptCount === true ? `x-envoy-attempt-count: ${info.upstreamAttempts}\r\n` : NO_HEADERS;
+      setHost(this.#stream, attempt.endpoint.hostname, this.#action?.appendXForwardedHost === true);
+    let extra = NO_HEADERS;
     const { peerMetadata } = runtime.config;
     if (peerMetadata !== undefined && isToldUpstream(peerMetadata, { cluster: attempt.endpoint.cluster, tls: upstream.tls }))
       extra += peerMetadata.headerLines;
     if (info.head.expectsContinue && runtime.config.proxies100Continue) extra += 'expect: 100-continue\r\n';
     upstream.sendHead(info.head, extra);
-    let isWritable = true;
-    for (const chunk of this.#body) isWritable = upstream.sendData(chunk) && isWritable;
-    if (!this.#isBodyKept || this.#retry === undefined) this.#dropBody();
-    if (this.#trailers !== undefined) upstream.sendTrailers(this.#trailers);
+    const isWritable = this.#body?.sendTo(upstream) ?? true;
+    if (!this.#keepsBody) this.#body?.drop();
     if (this.#isRequestDone) {
+      this.#touchPerTryIdle();
       upstream.end();
     } else {
       // What comes of the body with the present read joins the head in one write.
@@ -240,48 +169,58 @@ export class Router implements AttemptOwner {
   }
 
   #armPerTry(attempt: UpstreamAttempt): void {
-    if (this.#retry !== undefined) attempt.armPerTryTimeout(this.#retry.policy.perTryTimeoutMs);
+    attempt.armPerTryTimeout(this.#timeouts.perTryMs);
   }
 
-  #dropBody(): void {
-    this.#body = [];
-    this.#bodyBytes = 0;
+  /** Another try may need what was sent. */
+  get #keepsBody(): boolean {
+    return (this.#retry !== undefined || this.#action?.internalRedirect !== undefined) && this.#body?.isComplete !== false;
   }
 
   // --- the request's body
 
+  #bodyToKeep(): KeptBody {
+    this.#body ??= new KeptBody(Math.min(this.#stream.route?.requestBufferLimitBytes ?? KEPT_BODY_BYTES, KEPT_BODY_BYTES));
+    return this.#body;
+  }
+
   onRequestData(chunk: Buffer): void {
     for (const mirror of this.#mirrors) mirror.onData(chunk);
     const upstream = this.#attempt?.stream;
-    const isWaiting = upstream === undefined;
-    if (isWaiting || (this.#isBodyKept && this.#retry !== undefined)) {
-      this.#body.push(chunk);
-      this.#bodyBytes += chunk.length;
-      const limit = this.#stream.route?.requestBufferLimitBytes ?? KEPT_BODY_BYTES;
-      if (this.#bodyBytes > limit) {
-        this.#isBodyKept = false;
-        if (!isWaiting) this.#dropBody();
-      }
-    }
+    if (upstream === undefined || this.#keepsBody) this.#keep(chunk, upstream !== undefined);
     if (upstream === undefined) {
-      if (this.#bodyBytes > WAITING_BODY_BYTES) this.#pauseRequest();
+      if (this.#body?.isFull === true) this.#pauseRequest();
     } else if (!upstream.sendData(chunk)) this.#pauseRequest();
   }
 
+  #keep(chunk: Buffer, isSent: boolean): void {
+    const body = this.#bodyToKeep();
+    const wasComplete = body.isComplete;
+    body.keep(chunk, isSent);
+    if (!wasComplete || body.isComplete || this.#retry === undefined) return;
+    (this.#cluster as UpstreamCluster).stats.retryOrShadowAbandoned++;
+    if (this.#backOff?.isArmed !== true) return;
+    this.#end();
+    this.#reply(REQUEST_TOO_LARGE_TO_RETRY);
+  }
+
   onRequestTrailers(trailers: HeaderMap): void {
-    this.#trailers = trailers;
+    this.#bodyToKeep().trailers = trailers;
+    for (const mirror of this.#mirrors) mirror.onTrailers(trailers);
     this.#attempt?.stream?.sendTrailers(trailers);
   }
 
   onRequestEnd(): void {
     if (this.#isRequestDone) return;
     this.#isRequestDone = true;
+    this.#requestDoneMs = this.#stream.runtime.context.clock.monotonic();
     for (const mirror of this.#mirrors) mirror.onEnd();
     const attempt = this.#attempt;
     this.#armTimeout();
     if (attempt === undefined) return;
     if (!attempt.hasResponse) this.#armPerTry(attempt);
     if (attempt.stream === undefined) return;
+    this.#touchPerTryIdle();
     attempt.stream.end();
     if (this.#halfClosed !== undefined) {
       this.#end();
@@ -296,13 +235,13 @@ export class Router implements AttemptOwner {
   #pauseRequest(): void {
     if (this.#isPausedForUpstream) return;
     this.#isPausedForUpstream = true;
-    this.#stream.sender.pauseRequest();
+    this.#stream.pauseRequest();
   }
 
   #resumeRequest(): void {
     if (!this.#isPausedForUpstream) return;
     this.#isPausedForUpstream = false;
-    this.#stream.sender.resumeRequest();
+    this.#stream.resumeRequest();
   }
 
   onDownstreamWritable(): void {
@@ -317,38 +256,57 @@ export class Router implements AttemptOwner {
 
   onAttemptContinue(): void {
     const stream = this.#stream;
-    if (stream.info.head.expectsContinue && stream.runtime.config.proxies100Continue) stream.sender.sendContinue();
+    if (!stream.info.head.expectsContinue || !stream.runtime.config.proxies100Continue) return;
+    // The client sends what it was asked for by this upstream: there is no other one any more.
+    this.#retry?.release();
+    this.#retry = undefined;
+    stream.sender.sendContinue();
   }
 
   onAttemptHead(attempt: UpstreamAttempt, head: ResponseHead): void {
     const stream = this.#stream;
     const { info, runtime } = stream;
     info.upstreamResponseStartMs = runtime.context.clock.monotonic();
-    if (this.#retry !== undefined && head.upgrade === '') {
-      const decision = this.#mayRetry() ? this.#retry.onHead(head) : 'no';
-      if (decision === 'retry') {
-        attempt.cancel();
-        this.#retryLater();
-        return;
-      }
-      if (decision === 'limit-exceeded') info.addFlag('upstreamRetryLimitExceeded');
-      if (decision === 'overflow') info.addFlag('upstreamOverflow');
-      if (decision === 'no' && this.#retry.hasRetried) (this.#cluster as UpstreamCluster).stats.upstreamRqRetrySuccess++;
+    if (this.#retry !== undefined && head.upgrade === '' && this.#mayRetry() && this.#heed(this.#retry.onHead(head))) {
+      attempt.cancel();
+      this.#retryLater(false);
+      return;
     }
-    this.#dropBody();
-    this.#isBodyKept = false;
+    if (this.#action?.internalRedirect?.statusCodes.has(head.status) === true && this.#followRedirect(attempt, head)) return;
+    this.#body?.give();
     info.responseCodeDetails = 'via_upstream';
+    for (const stats of this.#counts) countAnswer(stats, head.status);
     const { headers } = head;
-    if (!runtime.config.suppressesEnvoyHeaders && !this.#isTunnel) {
-      const serviceTimeMs = Math.max(0, Math.round(info.upstreamResponseStartMs - info.upstreamRequestSentMs));
-      headers.set('x-envoy-upstream-service-time', String(serviceTimeMs));
-    }
+    // Of an answer that came before the end of the request nobody can say how long it took.
+    if (!runtime.config.suppressesEnvoyHeaders && !this.#isTunnel && this.#isRequestDone)
+      setServiceTime(headers, Math.max(0, Math.floor(info.upstreamResponseStartMs - this.#requestDoneMs)));
     if (stream.route?.virtualHost.includesAttemptCountInResponse === true)
       headers.set('x-envoy-attempt-count', String(info.upstreamAttempts));
     stream.sendHead(head);
   }
 
+  /** False: it is the client's to follow. Source: envoy Filter::setupRedirect (1.40). */
+  #followRedirect(attempt: UpstreamAttempt, head: ResponseHead): boolean {
+    const stream = this.#stream;
+    const { stats } = this.#cluster as UpstreamCluster;
+    const policy = this.#action?.internalRedirect;
+    const isPossible = policy !== undefined && this.#isRequestDone && this.#body?.isComplete !== false;
+    const next = isPossible ? redirectedHead(stream, policy, head) : undefined;
+    if (next === undefined) {
+      stats.upstreamInternalRedirectFailedTotal++;
+      return false;
+    }
+    stats.upstreamInternalRedirectSucceededTotal++;
+    const body = next.hasBody ? (this.#body?.chunks ?? []) : [];
+    const trailers = next.hasBody ? this.#body?.trailers : undefined;
+    this.#end();
+    attempt.cancel();
+    stream.followRedirect(next, { status: head.status, body, trailers });
+    return true;
+  }
+
   onAttemptData(chunk: Buffer): void {
+    if (this.#perTryIdle !== undefined) this.#touchPerTryIdle();
     if (!this.#stream.sendData(chunk)) this.#attempt?.stream?.pauseResponse();
   }
 
@@ -392,12 +350,10 @@ export class Router implements AttemptOwner {
       this.#try();
       return;
     }
-    const decision = this.#retry !== undefined && this.#mayRetry() ? this.#retry.onReset(reason, attempt.stream !== undefined) : 'no';
-    if (decision === 'retry') {
-      this.#retryLater();
+    if (this.#retry !== undefined && this.#mayRetry() && this.#heed(this.#retry.onReset(reason, attempt.stream !== undefined))) {
+      this.#retryLater(false);
       return;
     }
-    if (decision === 'limit-exceeded') info.addFlag('upstreamRetryLimitExceeded');
     this.#answerReset(reason, transportFailure);
   }
 
@@ -417,52 +373,109 @@ export class Router implements AttemptOwner {
   }
 
   #mayRetry(): boolean {
-    return this.#isBodyKept && !this.#stream.isOver;
+    return this.#body?.isComplete !== false && !this.#stream.isOver;
+  }
+
+  /** Whether to try again; why not is told to the access log. */
+  #heed(decision: RetryDecision): boolean {
+    if (decision === 'limit-exceeded') this.#stream.info.addFlag('upstreamRetryLimitExceeded');
+    else if (decision === 'overflow') this.#stream.info.addFlag('upstreamOverflow');
+    return decision === 'retry';
+  }
+
+  /** A local answer after the request was meant to go upstream. */
+  #reply(reply: LocalReply): void {
+    const { info, route } = this.#stream;
+    if (route?.virtualHost.includesAttemptCountInResponse !== true) {
+      this.#stream.reply(reply);
+      return;
+    }
+    const attempts = ['x-envoy-attempt-count', String(Math.max(info.upstreamAttempts, 1))] as const;
+    this.#stream.reply({ ...reply, headers: [...(reply.headers ?? []), attempts] });
   }
 
   #answerReset(reason: ResetReason, transportFailure: string): void {
     const hasRetried = this.#retry?.hasRetried === true;
     this.#end();
-    this.#stream.reply(resetReply(reason, transportFailure, hasRetried));
+    if (this.#cluster !== undefined) countUpstreamResponse(this.#cluster.stats, 503);
+    for (const stats of this.#counts) countAnswer(stats, 503);
+    this.#reply(resetReply(reason, { transportFailure, hasRetried, tellsOverload: !this.#stream.runtime.config.suppressesEnvoyHeaders }));
   }
 
-  #retryLater(): void {
+  #retryLater(isAfterTimeout: boolean): void {
     this.#attempt = undefined;
-    this.#backOff ??= new Deadline(this.#stream.runtime.wheel, () => this.#try());
+    this.#perTryIdle?.cancel();
+    this.#backOff ??= new Deadline(this.#stream.runtime.wheel, () => this.#retryNow());
     const delayMs = (this.#retry as RetryState).backOffMs();
+    if (this.#stream.route?.virtualHost.includesIsTimeoutRetry === true)
+      this.#stream.info.head.headers.set('x-envoy-is-timeout-retry', String(isAfterTimeout));
     this.#backOff.arm(Math.max(delayMs, 1));
   }
 
+  #retryNow(): void {
+    const { info, runtime } = this.#stream;
+    const elapsedMs = this.#isRequestDone ? Math.floor(runtime.context.clock.monotonic() - this.#requestDoneMs) : 0;
+    setTimeoutHeaders(info.head.headers, this.#timeouts, elapsedMs, runtime.config);
+    this.#try();
+  }
+
   onAttemptTimeout(attempt: UpstreamAttempt): void {
-    const { stats } = attempt.endpoint.cluster;
-    stats.upstreamRqPerTryTimeout++;
+    attempt.endpoint.cluster.stats.upstreamRqPerTryTimeout++;
+    this.#giveUpTry(attempt, 'upstream_per_try_timeout');
+  }
+
+  #touchPerTryIdle(): void {
+    const { perTryIdleMs } = this.#timeouts;
+    if (perTryIdleMs <= 0) return;
+    this.#perTryIdle ??= new Deadline(this.#stream.runtime.wheel, () => this.#onPerTryIdle());
+    this.#perTryIdle.arm(perTryIdleMs);
+  }
+
+  #onPerTryIdle(): void {
+    const attempt = this.#attempt;
+    if (attempt === undefined) return;
+    attempt.endpoint.cluster.stats.upstreamRqPerTryIdleTimeout++;
+    this.#giveUpTry(attempt, 'upstream_per_try_idle_timeout');
+  }
+
+  #giveUpTry(attempt: UpstreamAttempt, details: string): void {
+    const isSent = attempt.stream !== undefined;
     attempt.endpoint.onFailure();
     attempt.cancel();
     this.#attempt = undefined;
-    const decision = this.#retry !== undefined && this.#mayRetry() ? this.#retry.onPerTryTimeout() : 'no';
-    if (decision === 'retry') {
-      this.#retryLater();
+    if (
+      !this.#stream.isResponseStarted &&
+      this.#retry !== undefined &&
+      this.#mayRetry() &&
+      this.#heed(this.#retry.onReset('local-reset', isSent))
+    ) {
+      this.#retryLater(true);
       return;
     }
-    if (decision === 'limit-exceeded') this.#stream.info.addFlag('upstreamRetryLimitExceeded');
     this.#end();
-    this.#stream.reply(PER_TRY_TIMEOUT);
+    this.#reply(perTryTimeout(details, this.#timeouts.answersWith204));
   }
 
   #armTimeout(): void {
-    if (this.#timeoutMs <= 0 || this.#timeout !== undefined) return;
+    const { globalMs } = this.#timeouts;
+    if (globalMs <= 0 || this.#timeout !== undefined) return;
     this.#timeout = new Deadline(this.#stream.runtime.wheel, () => this.#onTimeout());
-    this.#timeout.arm(this.#timeoutMs);
+    this.#timeout.arm(globalMs);
   }
 
   #onTimeout(): void {
     const cluster = this.#cluster as UpstreamCluster;
     cluster.stats.upstreamRqTimeout++;
+    if (!this.#stream.isResponseStarted) countUpstreamResponse(cluster.stats, 504);
+    for (const stats of this.#counts) {
+      stats.upstreamRqTimeout++;
+      if (!this.#stream.isResponseStarted) countAnswer(stats, 504);
+    }
     const attempt = this.#attempt;
     if (attempt !== undefined && !attempt.hasResponse) attempt.endpoint.onFailure();
     this.#end();
     attempt?.cancel();
-    this.#stream.reply(RESPONSE_TIMEOUT);
+    this.#reply(responseTimeout(this.#timeouts.answersWith204));
   }
 
   /** Gives up whatever is under way upstream; the stream ends otherwise. */
@@ -478,55 +491,15 @@ export class Router implements AttemptOwner {
   #end(): void {
     this.#attempt = undefined;
     this.#timeout?.cancel();
+    this.#perTryIdle?.cancel();
     this.#backOff?.cancel();
     this.#retry?.release();
-    this.#dropBody();
-  }
-
-  // --- beside the way
-
-  #startMirrors(action: CompiledRouteAction): void {
-    const { info, runtime } = this.#stream;
-    if (action.mirrors.length === 0 || info.head.upgrade !== '' || info.method === 'CONNECT') return;
-    for (const mirror of action.mirrors) {
-      if (mirror.ratio < 1 && runtime.context.random() >= mirror.ratio) continue;
-      const cluster = runtime.context.cluster(mirror.cluster);
-      if (cluster === undefined) continue;
-      const copy = new Mirror(runtime, { cluster, info, appendsShadowSuffix: mirror.appendsShadowSuffix, timeoutMs: this.#timeoutMs });
-      this.#mirrors.push(copy);
-      copy.start(this.#isRequestDone);
-    }
-  }
-
-  /** The tunnel's other end is a listener of this process: the connection itself goes there. */
-  #handToInternalListener(name: string): void {
-    const stream = this.#stream;
-    const { connection } = stream.info.facts;
-    // Later, so that what the present read brought behind the head is not lost on the way.
-    queueMicrotask(() => {
-      if (stream.isOver) return;
-      stream.info.responseCodeDetails = 'via_upstream';
-      stream.info.upstreamAttempts = 1;
-      stream.sendHead({ status: 200, headers: new HeaderMap(), hasBody: true, contentLength: -1, upgrade: 'connect', wireBytes: 0 });
-      const { socket, initialData } = stream.sender.handOver();
-      stream.handedOver();
-      const handed: DownstreamConnection = { ...connection, socket, initialData };
-      if (!stream.runtime.context.handToInternalListener(name, handed)) socket.destroy();
-    });
+    this.#body?.drop();
   }
 }
 
-/** `100m`, `5S`; undefined where it is not valid. Source: gRPC over HTTP/2, "Timeout". */
-function parseGrpcTimeout(text: string | undefined): number | undefined {
-  const match = /^(\d{1,8})([HMSmun])$/.exec(text ?? '');
-  if (match === null) return undefined;
-  const unitMs = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 }[match[2] as 'H' | 'M' | 'S' | 'm' | 'u' | 'n'];
-  return Number(match[1]) * unitMs;
-}
-
-// A rewritten path comes from configuration and the request: nothing in it may end the request line.
-function cleanPath(path: string): string {
-  return /[^\x21-\x7e]/.test(path)
-    ? cleanValue(path).replace(/[^\x21-\x7e]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
-    : path;
+function setServiceTime(headers: HeaderMap, durationMs: number): void {
+  const name = 'x-envoy-upstream-service-time';
+  if ((headers.seen & SEEN.upstreamServiceTime) === 0) headers.push(name, String(durationMs));
+  else headers.set(name, String(durationMs));
 }

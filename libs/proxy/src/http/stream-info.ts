@@ -1,5 +1,7 @@
+import type { JsonValue } from '@bufbuild/protobuf';
 import type { FormatSource, RequestView } from '@mizzen/matching';
-import type { DestinationService, PeerMetadata, ResponseFlag, StreamInfo } from '@mizzen/telemetry';
+import type { DestinationService, PeerMetadata, ResponseFlag, StreamInfo, TlsFacts } from '@mizzen/telemetry';
+import { tlsFactsOf } from '../observe/tls-facts.ts';
 import type { ConnectionFacts } from './connection-facts.ts';
 import type { HeaderMap } from './headers.ts';
 import type { RequestHead } from './stream.ts';
@@ -16,6 +18,8 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
   path: string;
   originalPath = '';
   authority: string;
+  /** The first host stands in x-envoy-original-host already. */
+  isHostRewritten = false;
   scheme: string;
   responseHeaders: HeaderMap | undefined = undefined;
   responseTrailers: HeaderMap | undefined = undefined;
@@ -35,6 +39,7 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
   routeName = '';
   operation = '';
   virtualHostName = '';
+  virtualClusterName = '';
   upstreamCluster = '';
   upstreamHost = '';
   upstreamLocalAddress = '';
@@ -46,6 +51,16 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
   grpcStatus = '';
   traceId = '';
   requestId = '';
+  /** When the whole request was there; 0 before. */
+  requestEndMs: number;
+  /** A span of this request is recorded. */
+  isTraced = false;
+  /** Where the filter for gRPC counts its messages; undefined for other streams. */
+  grpcMessages: { readonly request: number; readonly response: number } | undefined = undefined;
+  /** The proxy answered a health check of itself. */
+  isHealthCheck = false;
+  /** What filters found out, by namespace; undefined for most streams. */
+  dynamicMetadata: Map<string, Record<string, JsonValue>> | undefined = undefined;
   /** The client's address as x-forwarded-for tells it, where it may be believed. */
   downstreamRemoteAddress: string;
 
@@ -65,6 +80,7 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
     this.authority = head.authority;
     this.scheme = facts.scheme;
     this.wireBytesReceived = head.wireBytes;
+    this.requestEndMs = head.hasBody ? 0 : at.monotonicMs;
     this.downstreamRemoteAddress = facts.remoteAddress;
   }
 
@@ -82,6 +98,22 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
 
   get requestedServerName(): string {
     return this.facts.requestedServerName;
+  }
+
+  get downstreamDirectRemoteAddress(): string {
+    return this.facts.remoteAddress;
+  }
+
+  get connectionId(): number {
+    return this.facts.connection.id;
+  }
+
+  get headerBytesReceived(): number {
+    return this.head.wireBytes;
+  }
+
+  downstreamTls(): TlsFacts | undefined {
+    return tlsFactsOf(this.facts.connection);
   }
 
   get isDownstreamMtls(): boolean {
@@ -121,6 +153,12 @@ export class HttpStreamInfo implements StreamInfo, RequestView, FormatSource {
 
   responseTrailer(name: string): string | undefined {
     return this.responseTrailers?.get(name);
+  }
+
+  /** Adds to what is known under a namespace; a key that is there is replaced. Source: envoy StreamInfo::setDynamicMetadata (1.40). */
+  setDynamicMetadata(namespace: string, values: Readonly<Record<string, JsonValue>>): void {
+    this.dynamicMetadata ??= new Map();
+    this.dynamicMetadata.set(namespace, { ...this.dynamicMetadata.get(namespace), ...values });
   }
 
   addFlag(flag: ResponseFlag): void {

@@ -9,11 +9,13 @@ export interface RequestHead {
   /** With query; '' for CONNECT. */
   path: string;
   authority: string;
+  /** `http` or `https`; '' where the request did not say (HTTP/1 in origin form). */
+  scheme: string;
   readonly headers: HeaderMap;
   /** Whether a body (be it empty) may follow; the end is told by `onEnd`. */
-  readonly hasBody: boolean;
-  /** -1 where the length is not known. 0 is said explicitly by the sender, as in `content-length: 0`. */
-  readonly contentLength: number;
+  hasBody: boolean;
+  /** -1 where the length is not known. 0 is said explicitly by the sender, as in `content-length: 0`. Changed by filters that change the body. */
+  contentLength: number;
   /** Lower-cased upgrade type (`websocket`), or ''. */
   readonly upgrade: string;
   readonly expectsContinue: boolean;
@@ -22,11 +24,11 @@ export interface RequestHead {
 }
 
 export interface ResponseHead {
-  readonly status: number;
+  status: number;
   readonly headers: HeaderMap;
   /** False for answers that have none: HEAD, 204, 304. */
-  readonly hasBody: boolean;
-  readonly contentLength: number;
+  hasBody: boolean;
+  contentLength: number;
   readonly upgrade: string;
   readonly wireBytes: number;
 }
@@ -75,6 +77,8 @@ export type ResetReason =
   | 'connection-timeout'
   | 'connection-termination'
   | 'remote-reset'
+  /** The peer says that it did nothing with the request: REFUSED_STREAM, or above the last stream of its GOAWAY (RFC 9113 §8.7). */
+  | 'remote-refused'
   | 'local-reset'
   | 'overflow'
   | 'protocol-error';

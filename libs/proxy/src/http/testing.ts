@@ -6,6 +6,7 @@ import type { StreamInfo } from '@mizzen/telemetry';
 import { xdsRegistry } from '@mizzen/xds-api';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { createClusterCounts } from '../cluster/cluster.ts';
+import { RuntimeValues } from '../config/runtime-values.ts';
 import type {
   ConnectHandler,
   DownstreamConnection,
@@ -17,6 +18,9 @@ import type {
   UpstreamConnecting,
   UpstreamEndpoint,
 } from '../contract.ts';
+import { DEFAULT_HEADER_LIMITS, DEFAULT_HTTP2_OPTIONS } from '../http2/options.ts';
+import { createHttp2Stats } from '../http2/stats.ts';
+import { StatRegistry } from '../observe/stat-registry.ts';
 import { createHttpConnectionManager, type HttpConnectionManagerFilter } from './connection-manager.ts';
 
 /** A cluster of fixed addresses on real sockets, for specs and benchmarks of the request path without the rest of the proxy. */
@@ -29,6 +33,8 @@ export class StaticCluster implements UpstreamCluster {
   maxRequestsPerConnection = 0;
   idleTimeoutMs = 60_000;
   maxConnectionDurationMs = 0;
+  upstreamProtocol: UpstreamCluster['upstreamProtocol'] = 'http1';
+  http2: UpstreamCluster['http2'] = { ...DEFAULT_HTTP2_OPTIONS, ...DEFAULT_HEADER_LIMITS, stats: createHttp2Stats() };
   internalListener: string | undefined;
   limits = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 1024 };
   readonly #counts = createClusterCounts();
@@ -132,6 +138,9 @@ export const ROUTER = {
 /** The request path alone, on a plain socket server. */
 export class TestProxy {
   readonly filter: HttpConnectionManagerFilter;
+  readonly context: ProxyContext;
+  /** What its parts count. */
+  readonly stats = new StatRegistry();
   /** What observers were told, oldest first. */
   readonly ended: StreamInfo[] = [];
   readonly handed: { name: string; connection: DownstreamConnection }[] = [];
@@ -146,12 +155,15 @@ export class TestProxy {
       clock: systemClock,
       random: options.random ?? Math.random,
       logger: silentLogger,
+      stats: this.stats,
+      runtimeValues: new RuntimeValues(undefined),
       cluster: (name) => clusters.get(name),
       handToInternalListener: (name, connection) => {
         this.handed.push({ name, connection });
         this.filter.onConnection(connection);
         return true;
       },
+      nodeCluster: 'test',
       localPeer: {
         nodeId: 'sidecar~127.0.0.1~test.default~default.svc.cluster.local',
         metadataHeader: 'bG9jYWw=',
@@ -167,6 +179,7 @@ export class TestProxy {
       },
       isDraining: () => false,
     };
+    this.context = context;
     const message = fromJson(
       HttpConnectionManagerSchema,
       { ...('httpFilters' in options.hcm || 'http_filters' in options.hcm ? {} : { httpFilters: [ROUTER] }), ...options.hcm },

@@ -21,6 +21,11 @@ export class Deadline {
     return this.next !== undefined;
   }
 
+  /** Up to two ticks too much; only while it is armed. */
+  remainingMs(): number {
+    return this.#wheel.untilMs(this.tick);
+  }
+
   /** Replaces what was armed before. 0 or less, or infinity: no deadline. */
   arm(delayMs: number): void {
     this.cancel();
@@ -46,6 +51,15 @@ export class TimerWheel {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** Monotonic milliseconds of the clock that it runs on. */
+  nowMs(): number {
+    return this.#clock.monotonic();
+  }
+
+  untilMs(tick: number): number {
+    return tick * TICK_MS - (this.#clock.monotonic() - this.#startMs);
   }
 
   insert(deadline: Deadline, delayMs: number): void {

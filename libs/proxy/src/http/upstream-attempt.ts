@@ -1,11 +1,11 @@
 import type { UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
-import type { PendingRequest } from '../http1/pool.ts';
-import { Http1Pool } from '../http1/pool.ts';
+import { countUpstreamResponse, recordUpstreamTime } from '../observe/cluster-stats.ts';
+import type { ExchangeContext } from '../tcp/metadata-exchange.ts';
 import type { HeaderMap } from './headers.ts';
-import type { HcmRuntime } from './runtime.ts';
-import type { ResetReason, ResponseHead, ResponseReceiver, UpstreamStream } from './stream.ts';
+import type { RequestHead, ResetReason, ResponseHead, ResponseReceiver, UpstreamStream } from './stream.ts';
 import { connectTunnel } from './tcp-upstream.ts';
 import { Deadline } from './timer-wheel.ts';
+import { type PendingRequest, type PoolRuntime, poolOf } from './upstream-pool.ts';
 
 /** What a try tells its router. After `onAttemptReset` or the end of the response nothing follows. */
 export interface AttemptOwner {
@@ -25,40 +25,36 @@ export interface AttemptOwner {
 export class UpstreamAttempt implements ResponseReceiver {
   readonly endpoint: UpstreamEndpoint;
   readonly #owner: AttemptOwner;
-  readonly #runtime: HcmRuntime;
+  readonly #runtime: PoolRuntime;
   stream: UpstreamStream | undefined;
   hasResponse = false;
   #pending: PendingRequest | UpstreamConnecting | undefined;
   #perTry: Deadline | undefined;
   #isOver = false;
   #isCounted = false;
+  #startedMs = 0;
 
-  constructor(endpoint: UpstreamEndpoint, owner: AttemptOwner, runtime: HcmRuntime) {
+  constructor(endpoint: UpstreamEndpoint, owner: AttemptOwner, runtime: PoolRuntime) {
     this.endpoint = endpoint;
     this.#owner = owner;
     this.#runtime = runtime;
   }
 
-  /** Asks for a stream; may call back at once. */
-  start(isTunnel: boolean): void {
+  /**
+   * Asks for a stream; may call back at once. With `tunnel`, for the bytes of a CONNECT. `downstreamProtocol` counts where the cluster is to
+   * be spoken to as the client speaks.
+   */
+  start(tunnel: ExchangeContext | undefined, downstreamProtocol: RequestHead['protocol']): void {
     const { endpoint } = this;
     const { cluster } = endpoint;
     endpoint.activeRequests++;
     cluster.active.requests++;
-    cluster.stats.upstreamRqTotal++;
     cluster.stats.upstreamRqActive++;
-    endpoint.stats.requestsTotal++;
     this.#isCounted = true;
-    const pending = isTunnel ? connectTunnel(endpoint, this) : this.#pool().request(this);
+    this.#startedMs = this.#runtime.context.clock.monotonic();
+    const pending =
+      tunnel === undefined ? poolOf(endpoint, this.#runtime, downstreamProtocol).request(this) : connectTunnel(endpoint, this, tunnel);
     if (this.stream === undefined && !this.#isOver) this.#pending = pending;
-  }
-
-  #pool(): Http1Pool {
-    const { endpoint } = this;
-    if (endpoint.pool instanceof Http1Pool) return endpoint.pool;
-    const pool = new Http1Pool(endpoint, { clock: this.#runtime.context.clock, wheel: this.#runtime.wheel });
-    endpoint.pool = pool;
-    return pool;
   }
 
   /** Limits the time until the response begins. */
@@ -92,6 +88,9 @@ export class UpstreamAttempt implements ResponseReceiver {
   onReady(stream: UpstreamStream): void {
     this.stream = stream;
     this.#pending = undefined;
+    // As Envoy, a request counts once it has a connection.
+    this.endpoint.cluster.stats.upstreamRqTotal++;
+    this.endpoint.stats.requestsTotal++;
     if (this.#isOver) stream.reset();
     else this.#owner.onAttemptReady(this);
   }
@@ -107,15 +106,9 @@ export class UpstreamAttempt implements ResponseReceiver {
     const { endpoint } = this;
     const { stats } = endpoint.cluster;
     const { status } = head;
-    if (status >= 500) {
-      endpoint.stats.requestsError++;
-      stats.upstreamRq5xx++;
-    } else {
-      endpoint.stats.requestsSuccess++;
-      if (status >= 400) stats.upstreamRq4xx++;
-      else if (status >= 300) stats.upstreamRq3xx++;
-      else stats.upstreamRq2xx++;
-    }
+    if (status >= 500) endpoint.stats.requestsError++;
+    else endpoint.stats.requestsSuccess++;
+    countUpstreamResponse(stats, status);
     endpoint.onResponse(status);
     this.#owner.onAttemptHead(this, head);
   }
@@ -131,6 +124,8 @@ export class UpstreamAttempt implements ResponseReceiver {
   onEnd(): void {
     if (this.#isOver) return;
     this.#finish();
+    const durationMs = this.#runtime.context.clock.monotonic() - this.#startedMs;
+    recordUpstreamTime(this.endpoint.cluster.stats, durationMs);
     this.#owner.onAttemptEnd(this);
   }
 

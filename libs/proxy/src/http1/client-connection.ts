@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { shareReads } from '../cluster/shared-reads.ts';
 import type { TlsInfo } from '../contract.ts';
 import type { HeaderMap } from '../http/headers.ts';
 import type { RequestHead, ResetReason, ResponseReceiver, UpstreamStream } from '../http/stream.ts';
@@ -59,7 +60,23 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     socket.on('error', () => this.#onGone('connection-termination'));
     socket.on('close', () => this.#onGone('connection-termination'));
     socket.on('drain', () => this.#receiver?.onWritable());
+    // Without TLS it was opened so.
+    if (options.tls !== undefined) shareReads(socket);
     socket.resume();
+  }
+
+  /** Whether an exchange can begin. */
+  get hasCapacity(): boolean {
+    return this.#receiver === undefined && this.#isReusable && !this.#isClosed;
+  }
+
+  /** One request at a time, and no need to ask. */
+  get hasPeerSettings(): boolean {
+    return true;
+  }
+
+  get activeStreams(): number {
+    return this.#receiver === undefined ? 0 : 1;
   }
 
   get isReused(): boolean {
@@ -79,6 +96,12 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     this.#isChunkedRequest = false;
     this.#receivedBytes = 0;
     receiver.onReady(this);
+  }
+
+  /** The exchange under way is the last one; without one the connection is closed. */
+  drain(): void {
+    this.#isReusable = false;
+    if (this.#receiver === undefined) this.close();
   }
 
   /** Closes an idle connection. */

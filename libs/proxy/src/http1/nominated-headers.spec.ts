@@ -27,7 +27,7 @@ describe('headers that the Connection header names', () => {
     expect(map.names).toEqual(['te']);
   });
 
-  it.each(['x-forwarded-for', 'close, x-forwarded-proto', ':path', Array.from({ length: 11 }, (_, index) => `x-${index}`).join()])(
+  it.each(['host', 'x-forwarded-for', 'close, x-forwarded-proto', ':path', Array.from({ length: 11 }, (_, index) => `x-${index}`).join()])(
     'refuses %s',
     (connection) => {
       expect(removeNominated(headers('x-forwarded-for'), connection)).toBe(false);

@@ -1,7 +1,7 @@
 import type { HeaderMap } from '../http/headers.ts';
 
-// Where a request came from is nobody's to take away. Source: envoy Http::Utility::sanitizeConnectionHeader (1.40).
-const NOT_TO_BE_NOMINATED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
+// Where a request came from, and to which host it goes, is nobody's to take away. Source: envoy Http::Utility::sanitizeConnectionHeader (1.40).
+const NOT_TO_BE_NOMINATED: ReadonlySet<string> = new Set(['host', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
 const USUAL: ReadonlySet<string> = new Set(['', 'close', 'keep-alive', 'upgrade', 'te', 'http2-settings']);
 const MAX_NOMINATED = 10;
 

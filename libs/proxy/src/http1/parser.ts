@@ -273,14 +273,14 @@ export class Http1Parser {
         if (code <= SPACE || code >= 0x7f) return false;
       }
       if (lineEnd - second !== 9 || !text.startsWith('HTTP/1.', second + 1)) return false;
-      this.startLine = [text.slice(0, first), text.slice(first + 1, second), text.slice(second + 1, lineEnd)];
+      this.startLine = [text.slice(0, first), text.slice(first + 1, second), versionAt(text, second + 1, lineEnd)];
       return true;
     }
     // HTTP/1.1 200 Reason; the reason may be missing, with its space or without.
-    const status = text.slice(first + 1, first + 4);
-    if (!/^[1-9]\d\d$/.test(status) || (first + 4 < lineEnd && text.charCodeAt(first + 4) !== SPACE)) return false;
+    if (!isStatus(text, first + 1) || (first + 4 < lineEnd && text.charCodeAt(first + 4) !== SPACE)) return false;
     for (let index = first + 4; index < lineEnd; index++) if (VALUE[text.charCodeAt(index)] === 0) return false;
-    this.startLine = [text.slice(0, first), status, first + 5 < lineEnd ? text.slice(first + 5, lineEnd) : ''];
+    const reason = first + 5 < lineEnd ? text.slice(first + 5, lineEnd) : '';
+    this.startLine = [versionAt(text, 0, first), text.slice(first + 1, first + 4), reason];
     return true;
   }
 
@@ -445,4 +445,21 @@ function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+const HTTP_1_1 = 'HTTP/1.1';
+
+/** Nearly always the same text, which then is no new one. */
+function versionAt(text: string, start: number, end: number): string {
+  return end - start === HTTP_1_1.length && text.startsWith(HTTP_1_1, start) ? HTTP_1_1 : text.slice(start, end);
+}
+
+/** Three digits, the first of them not 0. */
+function isStatus(text: string, start: number): boolean {
+  return text.charCodeAt(start) !== 0x30 && isDigit(text, start) && isDigit(text, start + 1) && isDigit(text, start + 2);
+}
+
+function isDigit(text: string, index: number): boolean {
+  const code = text.charCodeAt(index);
+  return code >= 0x30 && code <= 0x39;
 }

@@ -1,27 +1,23 @@
-import type { EndpointPool, ProxyContext, UpstreamCluster, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import { mayConnect } from '../cluster/circuit-breakers.ts';
+import type { ProxyContext, UpstreamCluster, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
 import type { ResponseReceiver } from '../http/stream.ts';
 import { Deadline, type TimerWheel } from '../http/timer-wheel.ts';
 import { transportFailure } from '../http/transport-failure.ts';
+import type { HttpPool, PendingRequest } from '../http/upstream-pool.ts';
+import { WaitingRequests } from '../http/waiting-requests.ts';
 import { ClientConnection, type ClientConnectionOwner } from './client-connection.ts';
 
-/** A request that waits for a connection; `cancel` gives it up. */
-export interface PendingRequest {
-  cancel(): void;
-}
-
-interface Waiting extends PendingRequest {
-  readonly receiver: ResponseReceiver;
-}
+const HTTP1_ALPN: readonly string[] = ['http/1.1'];
 
 /**
  * The HTTP/1.1 connections to one endpoint. The connection used last is taken first, so that those not needed grow old and go.
  * Limits are the cluster's (circuit breaker). Source: envoy ConnPoolImplBase (1.40).
  */
-export class Http1Pool implements EndpointPool, ClientConnectionOwner {
+export class Http1Pool implements HttpPool, ClientConnectionOwner {
   readonly #endpoint: UpstreamEndpoint;
   readonly #clock: ProxyContext['clock'];
   readonly #idle: ClientConnection[] = [];
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: WaitingRequests;
   readonly #connecting = new Set<UpstreamConnecting>();
   readonly #idleDeadline: Deadline;
   #connections = 0;
@@ -29,6 +25,7 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
 
   constructor(endpoint: UpstreamEndpoint, options: { readonly clock: ProxyContext['clock']; readonly wheel: TimerWheel }) {
     this.#endpoint = endpoint;
+    this.#waiting = new WaitingRequests(endpoint);
     this.#clock = options.clock;
     this.#idleDeadline = new Deadline(options.wheel, () => this.#closeOld());
   }
@@ -42,17 +39,8 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
       }
       idle.close();
     }
-    const { cluster } = this.#endpoint;
-    if (cluster.active.pendingRequests >= cluster.limits.maxPendingRequests) {
-      cluster.stats.upstreamRqPendingOverflow++;
-      receiver.onUpstreamReset('overflow', '');
-      return undefined;
-    }
-    const waiting: Waiting = { receiver, cancel: () => this.#forget(waiting) };
-    this.#waiting.push(waiting);
-    cluster.active.pendingRequests++;
-    cluster.stats.upstreamRqPendingActive++;
-    if (this.#connecting.size < this.#waiting.length) this.#connect(cluster);
+    const waiting = this.#waiting.add(receiver);
+    if (waiting !== undefined) this.#connectForWaiting();
     return waiting;
   }
 
@@ -65,7 +53,7 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
 
   #connect(cluster: UpstreamCluster): void {
     // A pool without any connection may always make one: its requests would have nothing to wait for.
-    if (cluster.active.connections >= cluster.limits.maxConnections && this.#connections + this.#connecting.size > 0) {
+    if (!mayConnect(this.#endpoint) && this.#connections + this.#connecting.size > 0) {
       cluster.stats.upstreamCxOverflow++;
       return;
     }
@@ -77,10 +65,11 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
     };
     // The endpoint counts its connections itself.
     attempt = this.#endpoint.connect({
-      isHttp: true,
+      alpn: HTTP1_ALPN,
       onConnected: (socket, tls) => {
         over();
         this.#connections++;
+        this.#endpoint.cluster.stats.upstreamCxHttp1Total++;
         const connection = new ClientConnection(socket, { tls, owner: this });
         connection.openedAtMs = this.#clock.monotonic();
         this.onIdle(connection);
@@ -88,38 +77,19 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
       onFailed: (failure) => {
         over();
         const reason = failure.isTimeout ? 'connection-timeout' : 'connection-failure';
-        this.#takeWaiting()?.receiver.onUpstreamReset(reason, transportFailure(failure));
+        this.#waiting.take()?.onUpstreamReset(reason, transportFailure(failure));
         this.#connectForWaiting();
       },
     });
     if (!isOver) this.#connecting.add(attempt);
   }
 
-  #takeWaiting(): Waiting | undefined {
-    const waiting = this.#waiting.shift();
-    if (waiting !== undefined) this.#countLeft();
-    return waiting;
-  }
-
-  #forget(waiting: Waiting): void {
-    const index = this.#waiting.indexOf(waiting);
-    if (index < 0) return;
-    this.#waiting.splice(index, 1);
-    this.#countLeft();
-  }
-
-  #countLeft(): void {
-    const { cluster } = this.#endpoint;
-    cluster.active.pendingRequests--;
-    cluster.stats.upstreamRqPendingActive--;
-  }
-
   onIdle(connection: ClientConnection): void {
     const { maxRequestsPerConnection, idleTimeoutMs } = this.#endpoint.cluster;
     const isWornOut = (maxRequestsPerConnection > 0 && connection.requests >= maxRequestsPerConnection) || this.#isTooOld(connection);
-    const waiting = isWornOut ? undefined : this.#takeWaiting();
+    const waiting = isWornOut ? undefined : this.#waiting.take();
     if (waiting !== undefined) {
-      connection.attach(waiting.receiver);
+      connection.attach(waiting);
       return;
     }
     if (isWornOut || this.#isDraining) {
@@ -157,7 +127,7 @@ export class Http1Pool implements EndpointPool, ClientConnectionOwner {
 
   /** A limit may have kept requests waiting until a connection, or an attempt at one, was gone. */
   #connectForWaiting(): void {
-    if (this.#waiting.length > this.#connecting.size) this.#connect(this.#endpoint.cluster);
+    if (this.#waiting.size > this.#connecting.size) this.#connect(this.#endpoint.cluster);
   }
 
   #closeOld(): void {

@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
+import { shareReads } from '../cluster/shared-reads.ts';
+import type { ServerCodec, ServerCodecEvents } from '../http/codec.ts';
 import type { HeaderMap } from '../http/headers.ts';
 import type { RequestHead, RequestReceiver, ResponseHead, ResponseSender } from '../http/stream.ts';
 import { Deadline, type TimerWheel } from '../http/timer-wheel.ts';
+import { withProperCase } from './header-case.ts';
 import { MessageWriter } from './message-writer.ts';
 import { removeNominated } from './nominated-headers.ts';
 import { type BodyFraming, Http1Parser, type ParseFailure, type ParserHandler, type ParserLimits } from './parser.ts';
@@ -19,28 +22,37 @@ export interface ServerCodecOptions {
   readonly headersTimeoutMs: number;
   /** 0: any number. */
   readonly maxRequestsPerConnection: number;
+  /** After the last answer the client gets this long to read it before the socket goes, so that no reset destroys it on its way; 0: no time. */
+  readonly lingerMs: number;
+  /** Names of response headers are sent as `Content-Type`; else in small letters. */
+  readonly sendsProperCase: boolean;
 }
 
-/** The user of a connection: the connection manager. */
-export interface ServerConnectionEvents {
-  /** The head is valid. What follows of the request goes to the receiver that is answered. */
-  onRequest(head: RequestHead, sender: ResponseSender): RequestReceiver;
-  /** What came is not HTTP as we accept it. The answer closes the connection. */
-  onInvalidRequest(failure: ParseFailure, sender: ResponseSender): void;
-  onClose(): void;
+/** What a client begins with that knows beforehand that HTTP/2 is spoken here (RFC 9113 §3.4), as far as Envoy looks at it. */
+const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2');
+
+export interface ServerConnectionOptions {
+  readonly codec: ServerCodecOptions;
+  readonly events: ServerCodecEvents;
+  readonly wheel: TimerWheel;
+  /**
+   * The client speaks HTTP/2 without having said so before: the paused socket is the callee's now, and what was read of it. undefined: such a
+   * client is refused.
+   */
+  readonly onHttp2?: ((initialData: Buffer) => void) | undefined;
 }
 
 /** How much is read ahead of requests that wait for the answer to the one before. */
 const READ_AHEAD_BYTES = 64 * 1024;
-/** After the last answer the client gets this long to read it before the socket goes, so that no reset destroys it on its way. */
-const LINGER_MS = 1000;
+/** How long a connection that is drained must have been idle. */
+const DRAIN_IDLE_MS = 1000;
 /** How long a client may take to accept the last bytes of an answer that closes the connection. */
 const FLUSH_MS = 60_000;
 
 /** The server's side of one HTTP/1 connection: one exchange at a time, requests that wait are read ahead up to a bound. */
-export class ServerConnection implements ParserHandler, ResponseSender {
+export class ServerConnection implements ServerCodec, ParserHandler, ResponseSender {
   readonly #socket: Socket;
-  readonly #events: ServerConnectionEvents;
+  readonly #events: ServerCodecEvents;
   readonly #options: ServerCodecOptions;
   readonly #parser: Http1Parser;
   readonly #writer: MessageWriter;
@@ -65,6 +77,9 @@ export class ServerConnection implements ParserHandler, ResponseSender {
   #isRaw = false;
   /** The request asked for an upgrade: what follows its head waits for the answer. */
   #awaitsUpgrade = false;
+  /** Called in place of all else when the first bytes are HTTP/2's; undefined once they were not. */
+  #onHttp2: ServerConnectionOptions['onHttp2'];
+  #isHead = false;
   #readAhead: Buffer[] = [];
   #readAheadBytes = 0;
   #isProcessing = false;
@@ -75,13 +90,11 @@ export class ServerConnection implements ParserHandler, ResponseSender {
   #requests = 0;
   #bytesBefore = 0;
 
-  constructor(
-    socket: Socket,
-    options: { readonly codec: ServerCodecOptions; readonly events: ServerConnectionEvents; readonly wheel: TimerWheel },
-  ) {
+  constructor(socket: Socket, options: ServerConnectionOptions) {
     this.#socket = socket;
     this.#events = options.events;
     this.#options = options.codec;
+    this.#onHttp2 = options.onHttp2;
     this.#parser = new Http1Parser(this, { limits: options.codec.limits, isRequest: true });
     this.#writer = new MessageWriter(socket);
     this.#idle = new Deadline(options.wheel, () => this.#endSocket());
@@ -94,14 +107,20 @@ export class ServerConnection implements ParserHandler, ResponseSender {
     const socket = this.#socket;
     for (const [event, listener] of this.#listeners) socket.on(event, listener);
     this.#idle.arm(this.#options.idleTimeoutMs);
+    // Before anybody can be given the socket, who may read it in a way of its own.
+    shareReads(socket);
     if (initialData !== undefined && initialData.length > 0) this.#onData(initialData);
     socket.resume();
   }
 
-  /** Idle: closed now. Otherwise the exchange under way is the last one. */
+  /** Idle: closed once it was so for a while. Otherwise the exchange under way, or the next one, is the last. */
   drain(): void {
     this.#isDraining = true;
-    if (this.#receiver === undefined && !this.#parser.isInMessage) this.#endSocket();
+    if (this.#receiver !== undefined || this.#parser.isInMessage) return;
+    // Whoever has just connected, or was just answered, may have its next request on the way, and would take a close for the answer to it.
+    const idleMs = this.#idle.isArmed ? this.#options.idleTimeoutMs - this.#idle.remainingMs() : 0;
+    if (idleMs < DRAIN_IDLE_MS) this.#idle.arm(DRAIN_IDLE_MS - idleMs);
+    else this.#endSocket();
   }
 
   get sentWireBytes(): number {
@@ -110,25 +129,51 @@ export class ServerConnection implements ParserHandler, ResponseSender {
 
   handOver(): { readonly socket: Socket; readonly initialData: Buffer | undefined } {
     const initialData = this.#takeReadAhead();
+    this.#letGo();
+    this.#events.onClose();
+    return { socket: this.#socket, initialData };
+  }
+
+  #letGo(): void {
     this.#writer.flush();
     this.#socket.pause();
     for (const [event, listener] of this.#listeners) this.#socket.off(event, listener);
     this.#receiver = undefined;
     this.#isClosed = true;
     this.#cancelDeadlines();
-    this.#events.onClose();
-    return { socket: this.#socket, initialData };
   }
 
   // --- reading
 
   #onData(chunk: Buffer): void {
     if (this.#isClosing) return;
+    if (this.#onHttp2 !== undefined && this.#isHttp2(chunk)) return;
     if (this.#isProcessing || this.#isWaiting()) {
       this.#keepForLater(chunk);
       return;
     }
     this.#process(chunk);
+  }
+
+  /** Whether the first bytes are HTTP/2's preface, or may become it; then they are kept, or the connection was given away with them. */
+  #isHttp2(chunk: Buffer): boolean {
+    const bytes = this.#readAheadBytes === 0 ? chunk : Buffer.concat([...this.#readAhead, chunk]);
+    const compared = Math.min(bytes.length, HTTP2_PREFACE.length);
+    const onHttp2 = this.#onHttp2;
+    if (HTTP2_PREFACE.compare(bytes, 0, compared, 0, compared) !== 0) {
+      this.#onHttp2 = undefined;
+      if (this.#readAheadBytes === 0) return false;
+      this.#takeReadAhead();
+      this.#process(bytes);
+      return true;
+    }
+    if (compared < HTTP2_PREFACE.length) {
+      this.#keepForLater(chunk);
+      return true;
+    }
+    this.#letGo();
+    onHttp2?.(bytes);
+    return true;
   }
 
   /** Whether the next bytes belong to a request that has to wait: for its turn, or for the client to take the answers it has caused. */
@@ -217,12 +262,14 @@ export class ServerConnection implements ParserHandler, ResponseSender {
     this.#isRequestDone = false;
     this.#isResponseStarted = false;
     this.#isChunkedResponse = false;
+    this.#isHead = read.method === 'HEAD';
     this.#bytesBefore = this.#writer.writtenBytes;
     const head: RequestHead = {
       protocol: this.#isHttp10 ? 'HTTP/1.0' : 'HTTP/1.1',
       method: read.method,
       path: read.path,
       authority: read.authority,
+      scheme: '',
       headers: parser.headers,
       hasBody: hasBody || this.#awaitsUpgrade,
       contentLength: parser.contentLength,
@@ -331,9 +378,12 @@ export class ServerConnection implements ParserHandler, ResponseSender {
       this.#isChunkedResponse = !this.#isHttp10;
       if (this.#isChunkedResponse) text += 'transfer-encoding: chunked\r\n';
       else this.#closesAfterResponse = true;
+    } else if (!this.#isHead && head.status >= 200 && head.status !== 204 && head.status !== 304) {
+      // Nothing follows, be it that HTTP/2 said so by END_STREAM: here only a length of 0 says it.
+      text += 'content-length: 0\r\n';
     }
     if (!isTunnel) text += this.#closesAfterResponse ? 'connection: close\r\n' : this.#isHttp10 ? 'connection: keep-alive\r\n' : '';
-    this.#writer.text(`${text}\r\n`);
+    this.#writer.text(`${this.#options.sendsProperCase ? withProperCase(text) : text}\r\n`);
     if (isTunnel) this.#enterRaw();
   }
 
@@ -422,10 +472,16 @@ export class ServerConnection implements ParserHandler, ResponseSender {
     if (this.#socket.destroyed) return;
     this.#socket.resume();
     this.#linger.arm(FLUSH_MS);
-    this.#socket.end(() => {
-      if (!this.#isClosed) this.#linger.arm(LINGER_MS);
-    });
+    // To end a socket a second time makes an error, with its stack.
+    if (this.#socket.writableFinished) this.#onSocketEnded();
+    else this.#socket.end(() => this.#onSocketEnded());
     if (this.#socket.readableEnded) this.#socket.destroySoon();
+  }
+
+  #onSocketEnded(): void {
+    if (this.#isClosed) return;
+    if (this.#options.lingerMs > 0) this.#linger.arm(this.#options.lingerMs);
+    else this.#socket.destroy();
   }
 
   get isResponseStarted(): boolean {

@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { create, type DescMessage, fromJson, type JsonValue } from '@bufbuild/protobuf';
 import { silentLogger, systemClock } from '@mizzen/core';
@@ -28,7 +28,10 @@ export class Cleanup {
 
 export interface RunningProxy {
   readonly proxy: MeshProxy;
-  readonly log: string[];
+  /** Lines of access logs so far. A stream is logged when it is over for the proxy, which its client may see earlier: wait by `logged`. */
+  readonly log: readonly string[];
+  /** The same once there are so many lines, or such a line. Default: one. */
+  logged(wanted?: number | RegExp): Promise<readonly string[]>;
   portOf(listener: string): number;
   /** Applies messages given as JSON; the version grows with each call. */
   apply(
@@ -50,13 +53,19 @@ const SCHEMAS: Readonly<Record<string, DescMessage>> = {
 /** A started proxy from a bootstrap in YAML, with its admin interface on a free port. */
 export async function startProxy(cleanup: Cleanup, yaml: string, options: Partial<ProxyOptions> = {}): Promise<RunningProxy> {
   const log: string[] = [];
+  const lines = new EventEmitter();
   const bootstrap = await loadBootstrap(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n${yaml}`, 'yaml');
   const proxy = createProxy({
     bootstrap,
     clock: systemClock,
     random: Math.random,
     logger: silentLogger,
-    accessLogStdout: { write: (line) => log.push(line) },
+    accessLogStdout: {
+      write(line) {
+        log.push(line);
+        lines.emit('line');
+      },
+    },
     drainTimeMs: 100,
     ...options,
   });
@@ -66,6 +75,11 @@ export async function startProxy(cleanup: Cleanup, yaml: string, options: Partia
   return {
     proxy,
     log,
+    async logged(wanted = 1) {
+      const isThere = (): boolean => (typeof wanted === 'number' ? log.length >= wanted : log.some((line) => wanted.test(line)));
+      while (!isThere()) await once(lines, 'line');
+      return log;
+    },
     portOf(listener) {
       const address = proxy.listenerAddresses().get(listener);
       if (address?.kind !== 'ip') throw new Error(`no listener ${listener}`);

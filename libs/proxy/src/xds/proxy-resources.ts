@@ -1,6 +1,6 @@
 import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf';
 import { type Clock, errorMessage, type Logger } from '@mizzen/core';
-import { compileRouteConfiguration, formatRejections, type RouteTable } from '@mizzen/matching';
+import { compileRouteConfiguration, type FilterConfigCompilers, formatRejections, type RouteTable } from '@mizzen/matching';
 import {
   TYPE_URL,
   type TypeName,
@@ -32,6 +32,7 @@ export interface ProxyResourcesOptions {
   readonly listeners: ListenerManager;
   readonly secrets: SecretStore;
   readonly routeTables: Map<string, RouteTable>;
+  readonly filterConfigs: FilterConfigCompilers;
   /** Called after each update, and whenever something that is waited for arrived. */
   readonly onChange: () => void;
 }
@@ -138,7 +139,7 @@ export class ProxyResources implements XdsConsumer {
   }
 
   #describeKinds(): Readonly<Record<ResourceKind, Kind>> {
-    const { clusters, listeners, secrets, routeTables, clock } = this.#options;
+    const { clusters, listeners, secrets, routeTables, filterConfigs, clock } = this.#options;
     return {
       cluster: {
         store: this.kinds.cluster,
@@ -158,7 +159,7 @@ export class ProxyResources implements XdsConsumer {
       route: {
         store: this.kinds.route,
         accept: (resource) => {
-          const { table, rejections } = compileRouteConfiguration(decode(RouteConfigurationSchema, resource));
+          const { table, rejections } = compileRouteConfiguration(decode(RouteConfigurationSchema, resource), undefined, { filterConfigs });
           if (table === undefined || rejections.length > 0) throw new ConfigError('', formatRejections(rejections));
           routeTables.set(resource.name, table);
         },
