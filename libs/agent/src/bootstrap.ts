@@ -27,6 +27,16 @@ const XDS_CLUSTER = 'xds-grpc';
 /** Where spans and metrics go; tracing configuration of the control plane refers to it by this name. */
 export const TELEMETRY_CLUSTER = 'otlp-collector';
 
+// Labels under the names that Istio's dashboards use. Source: istio tools/packaging/common/envoy_bootstrap.json (1.32 dev).
+const STATS_TAGS: readonly (readonly [name: string, regex: string])[] = [
+  ['cluster_name', '^cluster\\.((.+?(\\..+?\\.svc\\.cluster\\.local)?)\\.)'],
+  ['tcp_prefix', '^tcp\\.((.*?)\\.)\\w+?$'],
+  ['response_code', '_rq(_(\\d{3}))$'],
+  ['response_code_class', '_rq(_(\\dxx))$'],
+  ['http_conn_manager_prefix', '^http\\.(((outbound_)?[^.]*)\\.)'],
+  ['listener_address', '^listener\\.((.+?)\\.)'],
+];
+
 /** What the proxy starts with: who it is, its admin port, where configuration comes from and where telemetry goes. */
 export function buildBootstrap(input: BootstrapInput): Bootstrap {
   const { telemetryAddress } = input;
@@ -45,6 +55,10 @@ export function buildBootstrap(input: BootstrapInput): Bootstrap {
       },
     },
     staticResources: { clusters },
+    statsConfig: {
+      useAllDefaultTags: false,
+      statsTags: STATS_TAGS.map(([tagName, value]) => ({ tagName, tagValue: { case: 'regex' as const, value } })),
+    },
     statsSinks:
       telemetryAddress === undefined
         ? []

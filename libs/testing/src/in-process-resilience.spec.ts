@@ -60,7 +60,7 @@ describe('timeouts, retries and load balancing through two sidecars', () => {
       expect(attemptsAt('/timeout?steps=hang')).toBe(1);
     });
     const line = await mesh.workload('client').accessLog.first((text) => text.includes('/timeout'));
-    expect(line).toContain('504 UT upstream_response_timeout');
+    expect(line).toContain('504 UT response_timeout');
   });
 
   it('waits as long as it takes without a timeout', async () => {

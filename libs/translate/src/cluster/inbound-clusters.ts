@@ -1,7 +1,6 @@
 import type { InboundService, IpFamily, ProxyView } from '@mizzen/model';
 import { Cluster_DiscoveryType, ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import type { BindConfigSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
-import { carriedProtocol } from '../carried-protocol.ts';
 import { addressOf } from '../endpoint/load-assignment.ts';
 import type { Init } from '../messages.ts';
 import { inboundClusterName } from '../names.ts';
@@ -19,8 +18,7 @@ export function inboundClusters(view: ProxyView): TranslatedResource[] {
 
 function inboundCluster(view: ProxyView, inbound: InboundService): TranslatedResource {
   const name = inboundClusterName(inbound.port);
-  const { isCaptured } = inbound;
-  const protocol = carriedProtocol(inbound.protocol, { client: view.node.client, isCaptured });
+  const { isCaptured, protocol } = inbound;
   return encodeResource(ClusterSchema, name, {
     name,
     ...connectionPoolFields(undefined, { protocol, meshConnectTimeout: view.mesh.connectTimeout, isCaptured }),

@@ -4,6 +4,7 @@ import {
   type Endpoint,
   hasEndpointsInCluster,
   type IpFamily,
+  isHttp,
   isOfKubernetes,
   type OutboundScope,
   type Service,
@@ -13,10 +14,10 @@ import {
   selects,
 } from '@mizzen/model';
 import { Cluster_DiscoveryType, Cluster_DnsLookupFamily, ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
-import { carriedProtocol } from '../carried-protocol.ts';
 import { loadAssignment } from '../endpoint/load-assignment.ts';
 import { IdentityMemo } from '../memo.ts';
 import { ADS_SOURCE, duration, type Init, parseDuration } from '../messages.ts';
+import { METADATA_EXCHANGE, metadataExchange } from '../metadata-exchange.ts';
 import { configPath, outboundClusterName } from '../names.ts';
 import { encodeResource, type TranslatedResource } from '../result.ts';
 import { connectionPoolFields } from './connection-pool.ts';
@@ -83,7 +84,7 @@ export function serviceClusters(
 function cluster(context: ClusterContext, port: ServicePort, subset: Subset | undefined): TranslatedResource {
   const { service, rule, mesh, client } = context;
   const policy = policyFor(rule, port.number, subset);
-  const protocol = carriedProtocol(port.protocol, context);
+  const { protocol } = port;
   const name = outboundClusterName({ host: service.host, port: port.number, subset: subset?.name });
   return encodeResource(ClusterSchema, name, {
     name,
@@ -106,6 +107,8 @@ function cluster(context: ClusterContext, port: ServicePort, subset: Subset | un
       isPassthrough: context.isPassthrough,
       isMutual: context.mutualPorts.includes(port.number),
     }),
+    // HTTP tells by headers.
+    ...(client === 'mizzen' && !isHttp(protocol) && { filters: [{ name: METADATA_EXCHANGE, typedConfig: metadataExchange() }] }),
     metadata: { filterMetadata: { istio: clusterMetadata(context, subset) } },
   });
 }

@@ -9,6 +9,7 @@ import {
 } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
 import { type CommonTlsContextSchema, UpstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { any, type Init } from '../messages.ts';
+import { peerExchangeAlpn } from '../metadata-exchange.ts';
 import { dnsSrvName } from '../names.ts';
 import {
   credentialCaSecret,
@@ -85,7 +86,7 @@ function mutualTlsSocket(context: UpstreamTlsContext, tls: Pick<TlsSettings, 'sn
         tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
         tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
       },
-      alpnProtocols: meshAlpn(context.protocol),
+      alpnProtocols: meshAlpn(context),
       tlsCertificateSdsSecretConfigs: [sdsSecret(WORKLOAD_CERTIFICATE, client)],
       validationContextType: {
         case: 'combinedValidationContext',
@@ -99,9 +100,9 @@ function mutualTlsSocket(context: UpstreamTlsContext, tls: Pick<TlsSettings, 'sn
 }
 
 /** The server's proxy tells from these that a mesh client speaks, and what follows. Source: istio pilot/pkg/util/constant.go (1.32 dev). */
-function meshAlpn(protocol: Protocol): string[] {
+function meshAlpn({ protocol, client }: UpstreamTlsContext): string[] {
   if (isHttp2(protocol)) return ['istio-h2', 'istio', 'h2'];
-  return isHttp(protocol) ? ['istio-http/1.1', 'istio', 'http/1.1'] : ['istio-peer-exchange', 'istio'];
+  return isHttp(protocol) ? ['istio-http/1.1', 'istio', 'http/1.1'] : [...peerExchangeAlpn(client), 'istio'];
 }
 
 /** TLS to a server that knows nothing of the mesh. */

@@ -168,21 +168,9 @@ export interface UnsupportedValues {
   readonly consequence?: string;
 }
 
-const NO_HTTP2 = "Mizzen's proxies speak no HTTP/2 to upstreams yet and answer 503";
-const CARRIED_HTTP2 =
-  "Mizzen's proxies speak no HTTP/2 yet: what the network leads to them is carried as it comes, without rules for HTTP, and their HTTP proxy port answers 503";
-
-const H2_UPGRADE: readonly UnsupportedValues[] = ['spec.trafficPolicy', 'spec.subsets[].trafficPolicy']
-  .flatMap((policy) => [policy, `${policy}.portLevelSettings[]`])
-  .map((policy) => ({ path: `${policy}.connectionPool.http.h2UpgradePolicy`, values: ['UPGRADE'], consequence: NO_HTTP2 }));
-
 /** Values that are valid, but not translated, or that the proxy cannot honour. */
 export const UNSUPPORTED_VALUES: Partial<Readonly<Record<Kind, readonly UnsupportedValues[]>>> = {
-  DestinationRule: H2_UPGRADE,
-  ServiceEntry: [
-    { path: 'spec.resolution', values: ['DYNAMIC_DNS'] },
-    { path: 'spec.ports[].protocol', values: ['HTTP2', 'GRPC', 'GRPC-WEB'], consequence: CARRIED_HTTP2 },
-  ],
+  ServiceEntry: [{ path: 'spec.resolution', values: ['DYNAMIC_DNS'] }],
   Sidecar: [{ path: 'spec.outboundTrafficPolicy.mode', values: ['ALLOW_ANY_DYNAMIC_DNS'] }],
   Gateway: [{ path: 'spec.servers[].tls.mode', values: ['AUTO_PASSTHROUGH'] }],
 };

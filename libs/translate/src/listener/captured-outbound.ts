@@ -10,7 +10,6 @@ import {
   type ServiceEndpoints,
   type ServicePort,
 } from '@mizzen/model';
-import { carriedProtocol } from '../carried-protocol.ts';
 import { IdentityMemo } from '../memo.ts';
 import type { TranslatedResource } from '../result.ts';
 import { capturedListener, type ListenerPlan, type PlannedService } from './captured-listener.ts';
@@ -45,7 +44,7 @@ function planListeners(scope: OutboundScope, endpoints: ReadonlyMap<Service, Ser
   for (const listener of scope.egressListeners) {
     if (!listener.isCaptured) continue;
     const virtualServices = indexByHost(listener.virtualServices);
-    const at = { number: listener.port, protocol: carriedProtocol(listener.protocol, scope), bind: listener.bind };
+    const at = { number: listener.port, protocol: listener.protocol, bind: listener.bind };
     for (const service of listener.services)
       addService(context, { service, servicePort: portBehind(service, listener.port), at, virtualServices });
   }
@@ -54,7 +53,7 @@ function planListeners(scope: OutboundScope, endpoints: ReadonlyMap<Service, Ser
   const open = new Map<string, ListenerPlan>();
   for (const service of scope.defaultServices) {
     for (const servicePort of service.ports) {
-      const at = { number: servicePort.number, protocol: carriedProtocol(servicePort.protocol, scope), bind: '' };
+      const at = { number: servicePort.number, protocol: servicePort.protocol, bind: '' };
       addService({ ...context, plans: open }, { service, servicePort, at, virtualServices: scope.virtualServices });
     }
   }

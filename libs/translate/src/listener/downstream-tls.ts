@@ -9,6 +9,7 @@ import {
 } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
 import { type CommonTlsContextSchema, DownstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { any, type Init } from '../messages.ts';
+import { peerExchangeAlpn } from '../metadata-exchange.ts';
 import {
   credentialCaSecret,
   credentialSecret,
@@ -46,7 +47,7 @@ export function meshServerTls(view: ProxyView, options: { isHttp: boolean }): Tr
         tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
         cipherSuites: view.mesh.meshMTLS?.cipherSuites ? [...view.mesh.meshMTLS.cipherSuites] : CIPHER_SUITES,
       },
-      alpnProtocols: options.isHttp ? ['h2', 'http/1.1'] : ['istio-peer-exchange', 'h2', 'http/1.1'],
+      alpnProtocols: [...(options.isHttp ? [] : peerExchangeAlpn(view.node.client)), 'h2', 'http/1.1'],
     },
   });
 }
@@ -70,12 +71,9 @@ function workloadIdentity(view: ProxyView): CommonTlsInit {
   };
 }
 
-// What the proxy itself can speak to a client that asks for it: ours has no HTTP/2 towards clients outside of the mesh.
-const EDGE_ALPN: Readonly<Record<ProxyView['node']['client'], string[]>> = { mizzen: ['http/1.1'], envoy: ['h2', 'http/1.1'] };
-
 /** TLS of a Gateway server that is ended here. Source: istio pilot/pkg/networking/core/gateway.go buildGatewayListenerTLSContext (1.32 dev). */
 export function gatewayServerTls(view: ProxyView, tls: ServerTlsSettings, options: { isHttp: boolean }): TransportSocketInit {
-  const alpn = options.isHttp ? { alpnProtocols: EDGE_ALPN[view.node.client] } : {};
+  const alpn = options.isHttp ? { alpnProtocols: ['h2', 'http/1.1'] } : {};
   if (tls.mode === 'ISTIO_MUTUAL')
     return tlsSocket({
       requireClientCertificate: true,

@@ -1,4 +1,4 @@
-import type { ProxyView, VirtualServiceConfig } from '@mizzen/model';
+import { type ProxyView, parseProtocol, type VirtualServiceConfig } from '@mizzen/model';
 import { TrafficDirection } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 import type { FilterChainSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
@@ -61,7 +61,12 @@ function chainsOf(view: ProxyView, first: BoundServer, servers: readonly BoundSe
       return [
         {
           filters: [
-            httpConnectionManager(view, { role: 'gateway', statPrefix: `outbound_0.0.0.0_${first.boundPort}`, routes: { rds: name } }),
+            httpConnectionManager(view, {
+              role: 'gateway',
+              protocol: parseProtocol(first.server.port.protocol),
+              statPrefix: `outbound_0.0.0.0_${first.boundPort}`,
+              routes: { rds: name },
+            }),
           ],
         },
       ];

@@ -1,4 +1,4 @@
-import type { ProxyView } from '@mizzen/model';
+import type { Protocol, ProxyView } from '@mizzen/model';
 import type { FilterSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
 import type { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import {
@@ -15,6 +15,8 @@ type HcmInit = Init<typeof HttpConnectionManagerSchema>;
 
 export interface HcmOptions {
   readonly role: HttpRole;
+  /** What the port is declared to speak; left out where services share the connection manager. */
+  readonly protocol?: Protocol;
   readonly statPrefix: string;
   /** By name from the control plane, or in place. */
   readonly routes: { readonly rds: string } | { readonly inline: Init<typeof RouteConfigurationSchema> };
@@ -29,7 +31,7 @@ export function httpConnectionManager(view: ProxyView, options: HcmOptions): Ini
   const config = any(HttpConnectionManagerSchema, {
     statPrefix: options.statPrefix,
     routeSpecifier: routeSpecifier(options.routes),
-    httpFilters: httpFilters(role, view.node.client),
+    httpFilters: httpFilters({ role, client: view.node.client, protocol: options.protocol }),
     accessLog: accessLogs(view.mesh),
     ...(trace && { tracing: trace }),
     // The proxy of an application is told by it who calls; only at the edge is the address of the connection the client's.

@@ -1,7 +1,9 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { ClientKind } from '@mizzen/model';
+import type { ClientKind, Protocol } from '@mizzen/model';
 import { CorsSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/cors/v3/cors';
 import { HTTPFaultSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/fault/v3/fault';
+import { FilterConfigSchema as GrpcStatsSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/grpc_stats/v3/config';
+import { GrpcWebSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/grpc_web/v3/grpc_web';
 import { RouterSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/router/v3/router';
 import type { HttpFilterSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { ConfigSchema as PeerMetadataConfigSchema } from '@mizzen/xds-api/io/istio/http/peer_metadata/config';
@@ -13,11 +15,20 @@ import { FAULT_FILTER } from '../route/faults.ts';
 /** Where an HTTP connection manager stands. */
 export type HttpRole = 'inbound' | 'outbound' | 'gateway';
 
+export interface HttpFilterContext {
+  readonly role: HttpRole;
+  readonly client: ClientKind;
+  /** What the port is declared to speak; undefined where services share the connection manager. */
+  readonly protocol: Protocol | undefined;
+}
+
 interface FilterEntry {
   readonly name: string;
   readonly config: (role: HttpRole) => Any;
   /** Stock Envoys do not know the filter. */
   readonly isOurs?: true;
+  /** Only where the port is declared to speak this. */
+  readonly protocol?: Protocol;
 }
 
 const TCP_REPORTING_MS = 5000;
@@ -28,6 +39,10 @@ const TCP_REPORTING_MS = 5000;
 const HTTP_FILTERS: readonly FilterEntry[] = [
   // First: everything after it may want to know the peer, and its headers must be gone before anything forwards them.
   { name: 'istio.metadata_exchange', config: peerMetadata, isOurs: true },
+  // Before what looks at calls: from here on a browser's call is gRPC.
+  { name: 'envoy.filters.http.grpc_web', config: () => any(GrpcWebSchema, {}), protocol: 'grpc-web' },
+  // Everywhere, since calls come to ports of undeclared protocol too: Istio's metrics of messages are made of what it counts.
+  { name: 'envoy.filters.http.grpc_stats', config: grpcStats },
   // A fault stands for the upstream's, so it comes before anything that would treat the request as forwarded.
   { name: FAULT_FILTER, config: () => any(HTTPFaultSchema, {}) },
   // After faults: a preflight answered here must not be delayed into a failure that the browser caches.
@@ -38,11 +53,15 @@ const HTTP_FILTERS: readonly FilterEntry[] = [
   { name: 'envoy.filters.http.router', config: () => any(RouterSchema, {}) },
 ];
 
-export function httpFilters(role: HttpRole, client: ClientKind): Init<typeof HttpFilterSchema>[] {
-  return HTTP_FILTERS.filter(({ isOurs }) => !isOurs || client === 'mizzen').map(({ name, config }) => ({
-    name,
-    configType: { case: 'typedConfig', value: config(role) },
-  }));
+export function httpFilters({ role, client, protocol }: HttpFilterContext): Init<typeof HttpFilterSchema>[] {
+  const isWanted = (entry: FilterEntry): boolean =>
+    (!entry.isOurs || client === 'mizzen') && (entry.protocol === undefined || entry.protocol === protocol);
+  return HTTP_FILTERS.filter(isWanted).map(({ name, config }) => ({ name, configType: { case: 'typedConfig', value: config(role) } }));
+}
+
+// Source: istio pilot/pkg/xds/filters/filters.go GrpcStats (1.32 dev).
+function grpcStats(): Any {
+  return any(GrpcStatsSchema, { emitFilterState: true, perMethodStatSpecifier: { case: 'statsForAllMethods', value: { value: false } } });
 }
 
 function peerMetadata(role: HttpRole): Any {

@@ -2,6 +2,7 @@ import { isHttp, type MtlsMode, type Protocol, type ProxyView } from '@mizzen/mo
 import type { FilterChainSchema, FilterSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
 import type { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import { type Init, ZERO_DURATION } from '../messages.ts';
+import { PEER_EXCHANGE } from '../metadata-exchange.ts';
 import { ANY_PATH } from '../route/matches.ts';
 import { retryPolicy } from '../route/retries.ts';
 import { meshServerTls } from './downstream-tls.ts';
@@ -13,7 +14,7 @@ type FilterInit = Init<typeof FilterSchema>;
 
 /** What mesh clients offer. Source: istio pilot/pkg/networking/core/listener_inbound.go, networking/util ALPN lists (1.32 dev). */
 const MESH_HTTP_ALPN = ['istio-http/1.0', 'istio-http/1.1', 'istio-h2'];
-const MESH_TCP_ALPN = ['istio-peer-exchange', 'istio'];
+const MESH_TCP_ALPN = [PEER_EXCHANGE, 'istio'];
 /** What the HTTP inspector calls plaintext HTTP. */
 export const PLAIN_HTTP_ALPN = ['http/1.0', 'http/1.1', 'h2c'];
 
@@ -103,6 +104,7 @@ function tcp(view: ProxyView, { cluster }: InboundTarget): FilterInit[] {
 function http(view: ProxyView, target: InboundTarget): FilterInit {
   return httpConnectionManager(view, {
     role: 'inbound',
+    protocol: target.protocol,
     statPrefix: target.statPrefix,
     routes: { inline: inboundRoutes(view, target) },
   });

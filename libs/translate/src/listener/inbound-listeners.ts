@@ -1,7 +1,6 @@
 import type { InboundService, ProxyView } from '@mizzen/model';
 import { TrafficDirection } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
-import { carriedProtocol } from '../carried-protocol.ts';
 import { addressOf } from '../endpoint/load-assignment.ts';
 import { ZERO_DURATION } from '../messages.ts';
 import { inboundClusterName } from '../names.ts';
@@ -34,7 +33,7 @@ function inboundListener(view: ProxyView, inbound: InboundService): TranslatedRe
 export function inboundTarget(view: ProxyView, inbound: InboundService): InboundTarget {
   const { port, mtls } = inbound;
   return {
-    protocol: carriedProtocol(inbound.protocol, { client: view.node.client, isCaptured: inbound.isCaptured }),
+    protocol: inbound.protocol,
     mtls,
     port,
     cluster: inboundClusterName(port),

@@ -1,9 +1,11 @@
+import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ProxyView } from '@mizzen/model';
 import type { FilterSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
 import { TcpProxySchema } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
 import { PluginConfigSchema as StatsConfigSchema } from '@mizzen/xds-api/stats/config';
 import { policyFor } from '../cluster/traffic-policy.ts';
 import { any, type Init, optionalDuration } from '../messages.ts';
+import { METADATA_EXCHANGE, metadataExchange } from '../metadata-exchange.ts';
 import { parseOutboundClusterName } from '../names.ts';
 import type { Read } from '../route/destinations.ts';
 import type { TcpTarget } from '../route/tcp-targets.ts';
@@ -31,9 +33,15 @@ export function tcpFilters(view: ProxyView, options: TcpFilterOptions): Init<typ
     accessLog: accessLogs(view.mesh),
     ...(role !== 'inbound' && connectionLimits(targets, read)),
   });
-  const proxy = { name: 'envoy.filters.network.tcp_proxy', configType: { case: 'typedConfig', value: config } } as const;
+  const proxy = networkFilter('envoy.filters.network.tcp_proxy', config);
   if (view.node.client !== 'mizzen') return [proxy];
-  return [{ name: 'istio.stats', configType: { case: 'typedConfig', value: any(StatsConfigSchema, statsConfig(role)) } }, proxy];
+  const stats = networkFilter('istio.stats', any(StatsConfigSchema, statsConfig(role)));
+  // Towards the upstream it is the cluster that does it.
+  return role === 'inbound' ? [networkFilter(METADATA_EXCHANGE, metadataExchange()), stats, proxy] : [stats, proxy];
+}
+
+function networkFilter(name: string, value: Any): Init<typeof FilterSchema> {
+  return { name, configType: { case: 'typedConfig', value } };
 }
 
 type TcpLimits = Pick<Init<typeof TcpProxySchema>, 'idleTimeout' | 'maxDownstreamConnectionDuration'>;

@@ -9,7 +9,6 @@ import {
   type ServicePort,
   type VirtualServiceConfig,
 } from '@mizzen/model';
-import { carriedProtocol } from '../carried-protocol.ts';
 import { IdentityMemo, TracedMemo } from '../memo.ts';
 import { ZERO_DURATION } from '../messages.ts';
 import { PASSTHROUGH_CLUSTER } from '../names.ts';
@@ -42,7 +41,7 @@ export function portRouteConfiguration(scope: OutboundScope, routes: CapturedRou
   const naming = { port, namespace: scope.namespace, domain: scope.domain, forms: 'without-port' } as const;
   const hosts: EncodedVirtualHost[] = [];
   for (const service of routes.services) {
-    const servicePort = routedPort(scope, service, port);
+    const servicePort = routedPort(service, port);
     if (servicePort === undefined || service.host === '*') continue;
     const domains = claim(serviceDomains(service, { ...naming, addresses: scope.addressesOf(service) }));
     const about = { service, port: servicePort, domains, virtualService: virtualServices.find(service.host) };
@@ -68,9 +67,9 @@ export function serviceRouteConfiguration(
 }
 
 /** The port of a service where requests can be routed one by one, or may turn out to be such. */
-export function routedPort(scope: OutboundScope, service: Service, number: number): ServicePort | undefined {
+export function routedPort(service: Service, number: number): ServicePort | undefined {
   const isRouted = (protocol: Protocol): boolean => isHttp(protocol) || protocol === 'auto';
-  return service.ports.find((port) => port.number === number && isRouted(carriedProtocol(port.protocol, scope)));
+  return service.ports.find((port) => port.number === number && isRouted(port.protocol));
 }
 
 interface ServiceVirtualHost {

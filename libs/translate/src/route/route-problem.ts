@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { compileRouteConfiguration, formatRejections } from '@mizzen/matching';
+import { compileRouteConfiguration, formatRejections, MESH_FILTER_CONFIGS } from '@mizzen/matching';
 import { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import type { RouteSchema } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
 import type { Init } from '../messages.ts';
@@ -13,6 +13,8 @@ const PLACE = /virtual_hosts\[0\]\.routes\[0\]\.?/g;
 export function routeProblem(route: Init<typeof RouteSchema>): string {
   const { table, rejections } = compileRouteConfiguration(
     create(RouteConfigurationSchema, { name: 'check', virtualHosts: [{ name: 'check', domains: ['*'], routes: [route] }] }),
+    undefined,
+    { filterConfigs: MESH_FILTER_CONFIGS },
   );
   return table === undefined ? formatRejections(rejections).replace(PLACE, '') : '';
 }

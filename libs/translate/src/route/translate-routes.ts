@@ -59,6 +59,6 @@ function capturedRoutes(
     });
   }
   const service = scope.servicesByHost.get(host);
-  const servicePort = service && routedPort(scope, service, port);
+  const servicePort = service && routedPort(service, port);
   return service && servicePort && serviceRouteConfiguration(scope, { name, service, port: servicePort });
 }

@@ -1,6 +1,13 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { expect } from '@jest/globals';
-import { type CompiledRoute, compileFilterChainMatch, compileRouteConfiguration, formatRejections } from '@mizzen/matching';
+import {
+  type CompiledRoute,
+  compileFilterChainMatch,
+  compileRouteConfiguration,
+  faultOf,
+  formatRejections,
+  MESH_FILTER_CONFIGS,
+} from '@mizzen/matching';
 import { ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 import { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import { translateClusters } from '../cluster/translate-clusters.ts';
@@ -49,7 +56,7 @@ export function expectCall(translationCase: TranslationCase, call: SimulatedCall
     },
     /** What the fault filter is told. */
     toSufferFault(fault: { delayMs?: number; delayRatio?: number; status?: number; abortRatio?: number } | undefined): void {
-      const compiled = route?.filterConfig.fault;
+      const compiled = route && faultOf(route.filterConfig);
       if (fault === undefined) {
         expect(compiled).toBeUndefined();
         return;
@@ -72,7 +79,9 @@ export function expectCall(translationCase: TranslationCase, call: SimulatedCall
 function match(translationCase: TranslationCase, call: SimulatedCall): CompiledRoute | undefined {
   const [resource] = translateRoutes(viewOf(translationCase, call.from), [call.routes ?? 'http_proxy']).resources;
   if (resource === undefined) throw new Error(`${call.from} has no routes ${call.routes ?? 'http_proxy'}`);
-  const { table, rejections } = compileRouteConfiguration(fromBinary(RouteConfigurationSchema, resource.body.value));
+  const { table, rejections } = compileRouteConfiguration(fromBinary(RouteConfigurationSchema, resource.body.value), undefined, {
+    filterConfigs: MESH_FILTER_CONFIGS,
+  });
   if (table === undefined) throw new Error(formatRejections(rejections));
   return table.match(requestOf(call));
 }
