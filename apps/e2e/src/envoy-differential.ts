@@ -102,13 +102,18 @@ function withoutChunks(body: string): string {
 // Times; and the lengths of echoes, which hold ids of different lengths.
 function maskHeader(line: string): string {
   const name = line.slice(0, line.indexOf(':')).toLowerCase();
-  return ['date', 'x-envoy-upstream-service-time', 'content-length', 'keep-alive'].includes(name) ? `${name}: …` : line;
+  return ['date', 'x-envoy-upstream-service-time', 'content-length', 'keep-alive', 'x-request-id'].includes(name) ? `${name}: …` : line;
 }
 
 function maskBody(body: string): unknown {
-  if (!body.startsWith('{')) return body;
+  if (!body.startsWith('{"workload"')) return body;
   const { workload, method, path, headers, body: sent } = JSON.parse(body) as Echo;
-  const masked = Object.entries(headers).map(([name, value]) => [name, MASKS[name]?.(String(value)) ?? value]);
+  const isRetry = Number(headers['x-envoy-attempt-count'] ?? 1) > 1;
+  const masked = Object.entries(headers).map(([name, value]) => [
+    name,
+    // What is left of the time, after the first try.
+    isRetry && name === 'x-envoy-expected-rq-timeout-ms' ? 'the rest' : (MASKS[name]?.(String(value)) ?? value),
+  ]);
   return { workload, method, path, sent, headers: Object.fromEntries(masked.sort()) as unknown };
 }
 

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe } from '@jest/globals';
+import { basename, join } from 'node:path';
+import { describe, expect } from '@jest/globals';
 import { until } from './until.ts';
 
 /** Path of the Envoy 1.40 that tests use, or '' where there is none. */
@@ -25,6 +26,8 @@ export const describeWithEnvoy: typeof describe.skip = envoyBinary === '' ? desc
 
 /** A stock Envoy. */
 export interface Envoy extends AsyncDisposable {
+  /** `host:port` of its admin interface. */
+  readonly adminAddress: string;
   /** GET on its admin port. */
   admin(path: string): Promise<string>;
   /** Its counters and gauges whose names match, by name. */
@@ -36,6 +39,7 @@ export interface Envoy extends AsyncDisposable {
 
 /** Starts Envoy with a bootstrap, whose admin address is added; resolves once it is live. Rejects with its log where it ends before. */
 export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): Promise<Envoy> {
+  await record(bootstrap);
   const folder = await mkdtemp(join(tmpdir(), 'mizzen-envoy-'));
   const file = (name: string): string => join(folder, name);
   const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } };
@@ -71,6 +75,7 @@ export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): 
       (await fetch(`http://${address}${path}`, { headers: { connection: 'close' } })).text();
     await until('a live Envoy', async () => ((await get('/ready')) === 'LIVE\n' ? true : undefined));
     return {
+      adminAddress: address,
       admin: get,
       stats: async (filter) => parseStats(await get(`/stats?filter=${encodeURIComponent(filter)}`)),
       output: () => read('output'),
@@ -82,6 +87,14 @@ export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): 
     await close();
     throw new Error(`${String(thrown)}\n${log}`, { cause: thrown });
   }
+}
+
+/** For `npm run features`, which tells what is compared with Envoy. */
+async function record(bootstrap: Readonly<Record<string, unknown>>): Promise<void> {
+  const folder = process.env['MIZZEN_RECORD_BOOTSTRAPS'];
+  if (folder === undefined) return;
+  const spec = basename(expect.getState().testPath ?? '');
+  await writeFile(join(folder, `${randomUUID()}.json`), JSON.stringify({ spec, bootstrap }));
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -166,10 +166,7 @@ export const LOOP_CASES: readonly CaptureCase[] = [
   },
 ];
 
-/**
- * Where Envoy does another thing: it speaks HTTP/2, which passes through our proxy as bytes on ports that may carry anything, and it waits
- * for a line to end that cannot be one of HTTP.
- */
+/** Where Envoy does another thing: it waits for a line to end that cannot be one of HTTP. */
 export const OUR_CASES: readonly CaptureCase[] = [
   {
     title: 'a few bytes that cannot begin a request are not waited upon',
@@ -177,19 +174,5 @@ export const OUR_CASES: readonly CaptureCase[] = [
     question: say(OUTSIDE.ipv4, 80, 'hello'),
     answers: [`outside: 10.8.0.2 to ${OUTSIDE.ipv4}:80`],
     log: [`PassthroughCluster ${OUTSIDE.ipv4}:80 ${OUTSIDE.ipv4}:80 -`],
-  },
-  {
-    title: 'HTTP/2 with prior knowledge passes as bytes',
-    caller: 'app',
-    question: say(OUTSIDE.ipv4, 80, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-    answers: [`outside: 10.8.0.2 to ${OUTSIDE.ipv4}:80`],
-    log: [`PassthroughCluster ${OUTSIDE.ipv4}:80 ${OUTSIDE.ipv4}:80 -`],
-  },
-  {
-    title: 'HTTP/2 with prior knowledge from outside passes as bytes',
-    caller: 'remote',
-    question: say('10.8.0.2', 9080, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-    answers: ['app: 127.0.0.6 to 10.8.0.2:9080'],
-    log: ['inbound|9080|| 10.8.0.2:9080 10.8.0.2:9080 -'],
   },
 ];

@@ -6,8 +6,8 @@ import { runMizzen } from '../command.ts';
 import { until } from '../until.ts';
 import { workspace } from '../workspace.ts';
 import { BESIDE_LABEL, SIDECAR_FILES, startComposeProgram, startPeerContainer } from './compose-program.ts';
-import { docker } from './containers.ts';
-import type { Home, MeshProgram, OutsideProgram, RunningOutside, RunningProgram, TcpAddress, TcpTarget } from './home.ts';
+import { adminCommand, docker } from './containers.ts';
+import type { Home, MeshProgram, OutsideProgram, RunningMeshProgram, RunningOutside, TcpAddress, TcpTarget } from './home.ts';
 
 /** Fixed, so that what a killed run left behind is found and removed by the next one. */
 const PROJECT = 'mizzen-e2e';
@@ -106,9 +106,7 @@ class ComposeHome implements Home, ComposeStack {
   }
 
   async proxyConfig(section: string, workload: string): Promise<string> {
-    const dump =
-      "fetch('http://127.0.0.1:15000/config_dump?include_eds').then(async (answer) => process.stdout.write(await answer.text()))";
-    const { stdout } = await this.container(`${workload}-sidecar`).exec(['node', '-e', dump]);
+    const { stdout } = await this.container(`${workload}-sidecar`).exec(adminCommand('/config_dump?include_eds'));
     const folder = mkdtempSync(path.join(tmpdir(), 'mizzen-dump-'));
     try {
       const file = path.join(folder, 'dump.json');
@@ -123,7 +121,7 @@ class ComposeHome implements Home, ComposeStack {
     return docker('logs', this.container(`${workload}-sidecar`).getId());
   }
 
-  startProgram(program: MeshProgram): Promise<RunningProgram> {
+  startProgram(program: MeshProgram): Promise<RunningMeshProgram> {
     return startComposeProgram(this, program);
   }
 

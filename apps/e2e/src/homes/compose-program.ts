@@ -1,8 +1,8 @@
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
 import { until } from '../until.ts';
 import type { ComposeStack } from './compose-home.ts';
-import { docker } from './containers.ts';
-import type { MeshProgram, PeerName, ProgramKind, RunningProgram } from './home.ts';
+import { adminCommand, docker } from './containers.ts';
+import type { MeshProgram, PeerName, ProgramKind, RunningMeshProgram } from './home.ts';
 
 /** Where a program's sidecar finds what it was given. */
 export const SIDECAR_FILES = '/mizzen/files';
@@ -16,7 +16,7 @@ const JOIN_DEADLINE_MS = 60_000;
  * A workload beside those of compose.yaml, made of the same three containers: one that holds the network namespace and writes the rules,
  * the sidecar, the program.
  */
-export async function startComposeProgram(stack: ComposeStack, program: MeshProgram): Promise<RunningProgram> {
+export async function startComposeProgram(stack: ComposeStack, program: MeshProgram): Promise<RunningMeshProgram> {
   const started: StartedTestContainer[] = [];
   const registration = await register(stack, program);
   const stop = async (): Promise<void> => {
@@ -39,7 +39,12 @@ export async function startComposeProgram(stack: ComposeStack, program: MeshProg
       },
       JOIN_DEADLINE_MS,
     );
-    return { output: async () => docker('logs', app.getId()), [Symbol.asyncDispose]: stop };
+    return {
+      output: async () => docker('logs', app.getId()),
+      sidecarLog: async () => docker('logs', sidecar.getId()),
+      sidecarMetrics: async () => (await sidecar.exec(adminCommand('/stats/prometheus'))).stdout,
+      [Symbol.asyncDispose]: stop,
+    };
   } catch (thrown) {
     await stop();
     throw thrown;

@@ -9,6 +9,12 @@ function answers(args: readonly string[]): boolean {
   return spawnSync('docker', args, { stdio: 'ignore', timeout: 20_000 }).status === 0;
 }
 
+/** A command that prints what a proxy's admin port, of its own loopback, answers. */
+export function adminCommand(path: string): string[] {
+  const print = 'async (answer) => process.stdout.write(await answer.text())';
+  return ['node', '-e', `fetch('http://127.0.0.1:15000${path}').then(${print})`];
+}
+
 /** Output of `docker ARGS`, standard error included. Throws where it fails. */
 export function docker(...args: readonly string[]): string {
   const { status, stdout, stderr } = spawnSync('docker', args, { encoding: 'utf8', maxBuffer: 1 << 28 });

@@ -15,7 +15,7 @@ export interface Home extends AsyncDisposable {
   /** What a workload's sidecar has logged so far, access log included. */
   sidecarLog(workload: string): Promise<string>;
   /** Starts a program in the mesh behind a sidecar of its own; resolves once it takes requests. */
-  startProgram(program: MeshProgram): Promise<RunningProgram>;
+  startProgram(program: MeshProgram): Promise<RunningMeshProgram>;
   /** Starts a peer that is no part of the mesh, where the mesh's proxies can reach it. */
   startOutside(program: OutsideProgram): Promise<RunningOutside>;
   /** Where a program has to connect to reach a TCP service of the mesh from namespace `default`. */
@@ -27,7 +27,7 @@ export interface Home extends AsyncDisposable {
 /** What runs: a service of the sample in one version, or a peer of src/peers. */
 export type ProgramKind = { readonly sample: 'details' | 'ratings'; readonly version: string } | { readonly peer: PeerName };
 
-export type PeerName = 'mysql' | 'books' | 'acme-solver';
+export type PeerName = 'mysql' | 'books' | 'acme-solver' | 'greeter';
 
 export interface MeshProgram {
   readonly runs: ProgramKind;
@@ -39,7 +39,7 @@ export interface MeshProgram {
   /** Of the service and, but in the local home, of the program. */
   readonly port: number;
   /** Default HTTP. */
-  readonly protocol?: 'HTTP' | 'TCP';
+  readonly protocol?: 'HTTP' | 'TCP' | 'GRPC';
   readonly serviceAccount?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Text files for its sidecar, by name. */
@@ -50,6 +50,14 @@ export interface MeshProgram {
 export interface RunningProgram extends AsyncDisposable {
   /** What the program itself has written to standard output so far. */
   output(): Promise<string>;
+}
+
+/** A program with a sidecar. */
+export interface RunningMeshProgram extends RunningProgram {
+  /** What its sidecar has logged so far, access log included. */
+  sidecarLog(): Promise<string>;
+  /** What its sidecar has counted so far, in Prometheus' text format. */
+  sidecarMetrics(): Promise<string>;
 }
 
 export interface OutsideProgram {

@@ -3,7 +3,8 @@ import { stringify } from 'yaml';
 import { ensureBookinfo } from '../kubernetes/bookinfo-on-kubernetes.ts';
 import { isReady, kubectl, mizzen, nodeAddress, pods, rolledOut, tryKubectl } from '../kubernetes/cluster.ts';
 import { until } from '../until.ts';
-import type { Home, MeshProgram, OutsideProgram, ProgramKind, RunningOutside, RunningProgram } from './home.ts';
+import { adminCommand } from './containers.ts';
+import type { Home, MeshProgram, OutsideProgram, ProgramKind, RunningMeshProgram, RunningOutside } from './home.ts';
 import { startPeerProcess } from './peer-process.ts';
 
 const FILES_FOLDER = '/etc/mizzen-test';
@@ -43,7 +44,7 @@ function podOf(workload: string): Promise<string> {
   });
 }
 
-async function startProgram(program: MeshProgram): Promise<RunningProgram> {
+async function startProgram(program: MeshProgram): Promise<RunningMeshProgram> {
   const { service, version, namespace = 'default' } = program;
   const name = `${service}-${version}`;
   const hasService = (await tryKubectl(['-n', namespace, 'get', 'service', service])).code === 0;
@@ -72,6 +73,9 @@ async function startProgram(program: MeshProgram): Promise<RunningProgram> {
   }
   return {
     output: () => kubectl(['-n', namespace, 'logs', `deployment/${name}`, '-c', service]),
+    sidecarLog: () => kubectl(['-n', namespace, 'logs', `deployment/${name}`, '-c', 'istio-proxy']),
+    sidecarMetrics: () =>
+      kubectl(['-n', namespace, 'exec', `deployment/${name}`, '-c', 'istio-proxy', '--', ...adminCommand('/stats/prometheus')]),
     [Symbol.asyncDispose]: dispose,
   };
 }
@@ -87,7 +91,7 @@ function head(apiVersion: string, kind: string, metadata: object) {
 function serviceOf({ service, namespace = 'default', port, protocol = 'HTTP' }: MeshProgram): object {
   return {
     ...head('v1', 'Service', { name: service, namespace, labels: { app: service, service } }),
-    spec: { selector: { app: service }, ports: [{ port, name: protocol === 'TCP' ? 'tcp' : 'http' }] },
+    spec: { selector: { app: service }, ports: [{ port, name: protocol.toLowerCase() }] },
   };
 }
 

@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { freePort } from '@mizzen/testing';
 import { LocalMesh } from '../local-mesh.ts';
 import { until } from '../until.ts';
 import { workspace } from '../workspace.ts';
-import type { Home, MeshProgram, OutsideProgram, ProgramKind, RunningOutside, RunningProgram, TcpAddress, TcpTarget } from './home.ts';
+import type { Home, MeshProgram, OutsideProgram, ProgramKind, RunningMeshProgram, RunningOutside, TcpAddress, TcpTarget } from './home.ts';
 import { startPeerProcess } from './peer-process.ts';
 
 /** Plain processes of this machine, as `npm start` runs them. */
@@ -25,13 +25,26 @@ export async function startLocalHome(): Promise<Home> {
   };
 }
 
-async function startProgram(mesh: LocalMesh, program: MeshProgram): Promise<RunningProgram> {
+async function startProgram(mesh: LocalMesh, program: MeshProgram): Promise<RunningMeshProgram> {
   for (const [name, text] of Object.entries(program.sidecarFiles ?? {})) writeFileSync(path.join(mesh.home, name), text);
   const { runs, service, version, namespace = 'default', port, protocol = 'HTTP', serviceAccount } = program;
   const place = ['--service', service, '--version', version, '--namespace', namespace, '--port', String(port), '--protocol', protocol];
   const account = serviceAccount === undefined ? [] : ['--service-account', serviceAccount];
   const child = await mesh.run([...place, ...account, '--', ...commandOf(runs)], environmentOf(program));
-  return { output: async () => mesh.outputOf(child), [Symbol.asyncDispose]: () => mesh.end(child) };
+  return {
+    output: async () => mesh.outputOf(child),
+    sidecarLog: async () => readFileSync(/\(sidecar's log: (.+)\)/.exec(mesh.outputOf(child))?.[1] ?? '', 'utf8'),
+    sidecarMetrics: () => metricsOf(mesh, `${service}-${version}`),
+    [Symbol.asyncDispose]: () => mesh.end(child),
+  };
+}
+
+/** The control plane knows where each proxy's admin port is. */
+async function metricsOf(mesh: LocalMesh, workload: string): Promise<string> {
+  const proxies = (await (await fetch(`${mesh.url('debug')}/debug/syncz`)).json()) as readonly { proxy: string; admin_address?: string }[];
+  const { admin_address: address } = proxies.find(({ proxy }) => proxy.split('~')[2]?.startsWith(workload)) ?? {};
+  if (address === undefined) throw new Error(`no proxy of ${workload} among ${proxies.map(({ proxy }) => proxy).join(', ')}`);
+  return await (await fetch(`http://${address}/stats/prometheus`)).text();
 }
 
 function commandOf(runs: ProgramKind): readonly string[] {

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import { RATING_COLUMN, startMysqlPeer } from '@mizzen/bookinfo-ratings/testing';
 import { startBookApi } from './book-api.ts';
+import { startGreeter } from './greeter.ts';
 
 const BOOK_HOST = 'www.googleapis.com';
 
@@ -24,6 +25,7 @@ const PEERS: Readonly<Record<string, (port: number) => Promise<AsyncDisposable>>
     tell({ ca: books.ca });
     return books;
   },
+  greeter: startGreeter,
   'acme-solver': async (port) => {
     const server = createServer((request, response) => response.end(`solved ${request.url}`));
     await new Promise<void>((resolve) => server.listen(port, resolve));

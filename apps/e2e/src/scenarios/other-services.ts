@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect } from '@jest/globals';
 import { fetchText } from '../bookinfo.ts';
-import type { MeshProgram, RunningProgram } from '../homes/home.ts';
+import type { MeshProgram, RunningMeshProgram, RunningProgram } from '../homes/home.ts';
 import { PUBLISHER } from '../peers/book-api.ts';
 import { until } from '../until.ts';
 import { networkingFile } from '../workspace.ts';
@@ -105,7 +105,7 @@ function mysqlScenario(variant: string): Scenario {
         MYSQL_DB_USER: 'root',
         MYSQL_DB_PASSWORD: 'password',
       };
-      await using _ratings = await home.startProgram({ ...ratings({ sample: 'ratings', version: 'v2' }, version), env });
+      await using client = await home.startProgram({ ...ratings({ sample: 'ratings', version: 'v2' }, version), env });
       await stage.given(`virtual-service-ratings-${variant}`);
       expect(await stage.share(3, (stars) => stars === 'red')).toBe(1);
       expect(await fetchText(`${home.gatewayUrl}/api/v1/products/0/ratings`)).toMatchObject({
@@ -113,9 +113,18 @@ function mysqlScenario(variant: string): Scenario {
         body: expect.stringMatching(/"Reviewer1":4.*"Reviewer2":2/),
       });
       expect(await untilTold(database, 'query')).not.toEqual([]);
+      // Each sidecar knows whom it talks to, by what the other one told at the start of the connection.
+      expect(await opened(database)).toContain(`source_workload="ratings-${version}"`);
+      expect(await opened(client)).toContain('destination_workload="mysqldb-v1"');
       await stage.strike();
     },
   };
+}
+
+/** The TCP connections that a program's sidecar counted. */
+async function opened(program: RunningMeshProgram): Promise<string> {
+  const lines = (await program.sidecarMetrics()).split('\n');
+  return lines.filter((line) => line.startsWith('istio_tcp_connections_opened_total{')).join('\n');
 }
 
 function ratings(runs: MeshProgram['runs'], version: string): MeshProgram {

@@ -4,12 +4,19 @@ import type { Home } from '../homes/home.ts';
 import { networkingFolder } from '../workspace.ts';
 import { ENTRY_SCENARIOS } from './entry.ts';
 import { FAULT_SCENARIOS } from './faults.ts';
+import { GRPC_SCENARIOS } from './grpc.ts';
 import { OTHER_SERVICE_SCENARIOS } from './other-services.ts';
 import { BASE_FILES, type Scenario, Stage } from './scenario.ts';
 import { VERSION_SCENARIOS } from './versions.ts';
 
 /** Every scenario of Bookinfo, the same in every home. */
-export const SCENARIOS: readonly Scenario[] = [...ENTRY_SCENARIOS, ...VERSION_SCENARIOS, ...FAULT_SCENARIOS, ...OTHER_SERVICE_SCENARIOS];
+export const SCENARIOS: readonly Scenario[] = [
+  ...ENTRY_SCENARIOS,
+  ...VERSION_SCENARIOS,
+  ...FAULT_SCENARIOS,
+  ...OTHER_SERVICE_SCENARIOS,
+  ...GRPC_SCENARIOS,
+];
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 
