@@ -20,6 +20,8 @@ const TASKS = {
   check: { run: ['tools/check/main.ts'], needsMessages: true },
   format: { run: ['node_modules/@biomejs/biome/bin/biome', 'check', '--write', '.'], needsMessages: false },
   bench: { run: ['tools/bench/main.ts'], needsMessages: true },
+  features: { run: ['tools/features/main.ts'], needsMessages: true },
+  soak: { run: ['apps/e2e/src/soak.ts'], needsMessages: true },
   images: { run: ['tools/images/main.ts'], needsMessages: true },
   generate: { run: ['tools/generate/protos.cjs'], needsMessages: false },
 };

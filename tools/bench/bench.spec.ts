@@ -1,12 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
 import { silentLogger, systemClock } from '@mizzen/core';
 import { createProxy, loadBootstrap } from '@mizzen/proxy';
-import { benchBootstrap, loadHost } from './bootstrap.ts';
+import { httpBootstrap, loadHost, tcpBootstrap } from './bootstrap.ts';
 import { summarizeProfile } from './cpu-profile.ts';
+import { parseH2loadOutput, parseHandshakes, parseWrkOutput } from './loads.ts';
 import { cpuTime, parseProcessStat, parseResidentBytes, residentBytes } from './process-figures.ts';
+import { SCENARIOS, type ScenarioName } from './scenarios.ts';
 import { median, rounded } from './statistics.ts';
 import { proxyTable } from './tables.ts';
-import { parseWrkOutput } from './wrk.ts';
 
 describe('process figures', () => {
   it('reads group and CPU behind a command with spaces and parentheses', () => {
@@ -40,8 +41,8 @@ Requests/sec:  36573.49
 Transfer/sec:     41.05MB
 `;
 
-  it('reads requests and rate', () => {
-    expect(parseWrkOutput(SUMMARY)).toEqual({ requests: 219_449, requestsPerSecond: 36_573.49, errors: 0 });
+  it('reads requests', () => {
+    expect(parseWrkOutput(SUMMARY)).toEqual({ requests: 219_449, errors: 0 });
   });
 
   it('counts answers of the wrong status and socket errors', () => {
@@ -68,26 +69,53 @@ describe('statistics', () => {
   it('rounds to what is committed', () => expect([rounded(0.6249, 2), rounded(23.06, 1), rounded(148.5, 0)]).toEqual([0.62, 23.1, 149]));
 });
 
-describe('bootstrap', () => {
-  const options = { port: 0, adminPort: 0, backendPort: 9, virtualHosts: 20, routesPerHost: 5, idleClusters: 30, endpointsPerCluster: 2 };
+describe('the other load generators', () => {
+  const H2LOAD = `finished in 2.00s, 35000.00 req/s, 4.00MB/s
+requests: 70005 total, 70256 started, 70005 done, 70003 succeeded, 2 failed, 2 errored, 0 timeout
+status codes: 70003 2xx, 0 3xx, 1 4xx, 1 5xx
+`;
 
-  it.each([
-    ['plain', undefined],
-    ['TLS', { certificateFile: '/certificate.pem', keyFile: '/key.pem' }],
-  ])('is one that our proxy takes: %s', async (_, tls) => {
-    const bootstrap = await loadBootstrap(JSON.stringify(benchBootstrap({ ...options, tls })), 'json');
-    expect(bootstrap.staticResources?.clusters).toHaveLength(31);
-    expect(bootstrap.staticResources?.listeners[0]?.filterChains[0]?.transportSocket === undefined).toBe(tls === undefined);
+  it('h2load: reads successes, and what was none', () => {
+    expect(parseH2loadOutput(H2LOAD)).toEqual({ requests: 70_003, errors: 2 });
+    expect(() => parseH2loadOutput('Could not connect to host')).toThrow('Could not connect');
   });
 
-  it('is served, and knows the host that the load is for', async () => {
-    const bootstrap = await loadBootstrap(JSON.stringify(benchBootstrap({ ...options, tls: undefined })), 'json');
+  it('openssl s_time: reads connections', () => {
+    expect(
+      parseHandshakes('\n2811 connections in 0.57s; 4931.58 connections/user sec, bytes read 0\n2811 connections in 6 real seconds'),
+    ).toBe(2811);
+    expect(() => parseHandshakes('connect: Connection refused')).toThrow('Connection refused');
+  });
+});
+
+describe('bootstrap', () => {
+  const tls = { certificateFile: '/certificate.pem', keyFile: '/key.pem', rootFile: '/root.pem' };
+  const ports = { port: 0, adminPort: 0, backendPort: 9 };
+  const shape = { virtualHosts: 20, routesPerHost: 5, idleClusters: 30, endpointsPerCluster: 2 };
+
+  it.each([
+    ['plain', shape],
+    ['TLS', { ...shape, downstreamTls: { ...tls, isMutual: false } }],
+    ['mTLS and a policy', { ...shape, downstreamTls: { ...tls, isMutual: true }, upstreamTls: tls, hasRbac: true }],
+    ['HTTP/2', { ...shape, isUpstreamHttp2: true }],
+  ])('is one that our proxy can read: %s', async (_, given) => {
+    const bootstrap = await loadBootstrap(JSON.stringify(httpBootstrap(given, ports)), 'json');
+    expect(bootstrap.staticResources?.clusters).toHaveLength(31);
+    expect(bootstrap.staticResources?.listeners[0]?.filterChains[0]?.transportSocket !== undefined).toBe('downstreamTls' in given);
+  });
+
+  it.each([
+    ['HTTP', httpBootstrap(shape, ports), loadHost(20)],
+    ['HTTP/2', httpBootstrap({ ...shape, isUpstreamHttp2: true, hasRbac: true }, ports), loadHost(20)],
+    ['TCP', tcpBootstrap(ports), 'tcp_proxy'],
+  ])('is served: %s', async (_, given, mark) => {
+    const bootstrap = await loadBootstrap(JSON.stringify(given), 'json');
     const proxy = createProxy({ bootstrap, clock: systemClock, random: Math.random, logger: silentLogger });
     await proxy.start();
     const admin = proxy.adminAddress();
     const dump = await fetch(`http://127.0.0.1:${admin?.kind === 'ip' ? admin.port : 0}/config_dump`);
     await proxy.close();
-    expect(await dump.text()).toContain(loadHost(options.virtualHosts));
+    expect(await dump.text()).toContain(mark);
   });
 });
 
@@ -116,21 +144,29 @@ describe('CPU profiles', () => {
 
 describe('tables', () => {
   it('print the figures as they are', () => {
-    const cost = (value: number, mib: number) => ({
-      cpuMicrosecondsPerRequest: value,
-      kernelMicrosecondsPerRequest: 12,
-      rounds: [value],
-      residentMiBAfterLoad: mib,
+    const cost = (cpuPerUnit: number, residentMiBAfterLoad: number) => ({
+      cpuPerUnit,
+      kernelPerUnit: 12,
+      rounds: [cpuPerUnit],
+      residentMiBAfterLoad,
     });
-    const path = { mizzen: cost(20.5, 110), envoy: cost(31, 75), ratio: 0.66 };
+    const result = (title: string) => ({
+      title,
+      unit: 'request' as const,
+      goal: 0.65,
+      mizzen: cost(20.5, 110),
+      envoy: cost(31, 75),
+      ratio: 0.66,
+    });
+    const names = Object.keys(SCENARIOS) as ScenarioName[];
     const text = proxyTable({
       envoyVersion: '1.40.0',
       secondsPerRound: 1,
-      http1: path,
-      http1Tls: path,
+      scenarios: Object.fromEntries(names.map((name) => [name, result(name)])) as Record<ScenarioName, ReturnType<typeof result>>,
       knowsLargeMesh: { mizzenMiB: 148, envoyMiB: 178, ratio: 0.83 },
+      routes: { tenth: 20, thousandth: 21, ratio: 1.05 },
     });
-    expect(text).toContain('| HTTP/1.1 | 20.5 µs (12) | 31 µs (12) | **0.66** | 110 / 75 MiB |');
-    expect(text).toContain('| resident | 148 MiB | 178 MiB | **0.83** |');
+    expect(text).toContain('| http1 | 20.5 (12) | 31 (12) | µs of CPU per request | **0.66** | 0.65 | 110 / 75 MiB |');
+    expect(text).toContain('| 148 MiB | 178 MiB | **0.83** |');
   });
 });

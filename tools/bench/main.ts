@@ -1,5 +1,6 @@
-// `npm run bench [-- proxy|profile|translate] [--quick]`: what the proxy costs against Envoy and where its time goes, what translation costs. Writes the figures to
-// docs/reference/bench and prints them; --quick only prints. Judges nothing: the machine is too noisy for that.
+// `npm run bench [-- proxy|profile|translate|SCENARIO …] [--quick]`: what the proxy costs against Envoy and where its time goes, what
+// translation costs; `profile SCENARIO` profiles the load of that one, not HTTP/1.1's. Writes the figures to docs/reference/bench and prints
+// them; --quick, or with a scenario, only prints. Judges nothing: the machine is too noisy for that.
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -7,6 +8,7 @@ import path from 'node:path';
 import { root } from '../check/workspace.ts';
 import { runProfileBench } from './profile-bench.ts';
 import { missingForProxyBench, runProxyBench } from './proxy-bench.ts';
+import { SCENARIOS, type ScenarioName } from './scenarios.ts';
 import { profileTable, proxyTable, translationTable } from './tables.ts';
 import { runTranslationBench } from './translate-bench.ts';
 
@@ -17,7 +19,8 @@ const BENCHES: Readonly<Record<string, (isQuick: boolean) => Promise<readonly [r
       say(missing);
       return undefined;
     }
-    const result = await runProxyBench({ rounds: isQuick ? 2 : 7, secondsPerRound: isQuick ? 2 : 6, say });
+    const length = isQuick ? { rounds: 2, secondsPerRound: 2 } : { rounds: 7, secondsPerRound: 6 };
+    const result = await runProxyBench({ ...length, ...(scenarios.length > 0 && { only: scenarios }), say });
     return [result, proxyTable(result)];
   },
   async profile(isQuick) {
@@ -26,7 +29,7 @@ const BENCHES: Readonly<Record<string, (isQuick: boolean) => Promise<readonly [r
       say(missing);
       return undefined;
     }
-    const result = await runProfileBench({ seconds: isQuick ? 4 : 15 });
+    const result = await runProfileBench({ seconds: isQuick ? 4 : 15, scenario: scenarios[0] ?? 'http1' });
     return [result, profileTable(result)];
   },
   async translate(isQuick) {
@@ -35,19 +38,28 @@ const BENCHES: Readonly<Record<string, (isQuick: boolean) => Promise<readonly [r
   },
 };
 
+function isScenario(name: string): name is ScenarioName {
+  return Object.hasOwn(SCENARIOS, name);
+}
+
 function say(line: string): void {
   process.stderr.write(`bench: ${line}\n`);
 }
 
 const isQuick = process.argv.includes('--quick');
 const asked = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
-const unknown = asked.find((name) => BENCHES[name] === undefined);
+const scenarios = asked.filter(isScenario);
+const unknown = asked.find((name) => BENCHES[name] === undefined && !isScenario(name));
 if (unknown !== undefined) {
-  say(`there is no benchmark "${unknown}"; choose of ${Object.keys(BENCHES).join(', ')}`);
+  say(`there is no benchmark "${unknown}"; choose of ${[...Object.keys(BENCHES), ...Object.keys(SCENARIOS)].join(', ')}`);
   process.exit(64);
 }
+const isWhole = !isQuick && scenarios.length === 0;
+const benches = Object.keys(BENCHES).filter(
+  (name) => asked.length === 0 || asked.includes(name) || (name === 'proxy' && scenarios.length > 0 && !asked.includes('profile')),
+);
 
-for (const name of asked.length > 0 ? asked : Object.keys(BENCHES)) {
+for (const name of benches) {
   const outcome = await BENCHES[name]?.(isQuick);
   if (outcome === undefined) {
     process.exitCode = 1;
@@ -55,7 +67,7 @@ for (const name of asked.length > 0 ? asked : Object.keys(BENCHES)) {
   }
   const [result, table] = outcome;
   process.stdout.write(`\n${table}\n`);
-  if (isQuick) continue;
+  if (!isWhole) continue;
   const machine = { cores: cpus().length, model: cpus()[0]?.model ?? 'unknown', memoryGiB: Math.round(totalmem() / 2 ** 30) };
   const file = `docs/reference/bench/${name}.json`;
   writeFileSync(path.join(root, file), `${JSON.stringify({ machine, node: process.version, ...result }, null, 2)}\n`);

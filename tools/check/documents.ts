@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { DIAGNOSTIC_CODES, ERROR_CODES } from '@mizzen/core';
 import { profileTable, proxyTable, translationTable } from '../bench/tables.ts';
+import { featuresDocument } from '../features/table.ts';
 import { filesBelow, projects, readText, root } from './workspace.ts';
 
 /** What documents say is held against the tree: links lead somewhere, files and symbols that they name exist, tables are complete. */
@@ -21,6 +22,7 @@ export function checkDocuments(): readonly string[] {
     ...checkTable('docs/reference/diagnostics.md', Object.keys(DIAGNOSTIC_CODES)),
     ...checkDependencies(),
     ...checkFigures(),
+    ...checkFeatures(),
     ...projects()
       .filter(({ folder }) => !existsSync(path.join(root, folder, 'README.md')))
       .map(({ folder }) => `${folder}: needs a README.md`),
@@ -70,6 +72,15 @@ function checkFigures(): readonly string[] {
     const lines = print(JSON.parse(readText(file)) as never).split('\n');
     return lines.filter((line) => !text.includes(line)).map((line) => `${document}: differs from ${file}; the line there is ${line}`);
   });
+}
+
+/** The table of xDS features is what its figures say. */
+function checkFeatures(): readonly string[] {
+  const [document, figures] = ['docs/reference/xds-features.md', 'docs/reference/xds-features.json'];
+  if (!existsSync(path.join(root, document)) || !existsSync(path.join(root, figures)))
+    return [`${document} is missing; \`npm run features\` writes it`];
+  const isSame = readText(document) === featuresDocument(JSON.parse(readText(figures)));
+  return isSame ? [] : [`${document}: differs from ${figures}; run \`npm run features\``];
 }
 
 /** Every dependency earns its place by a line. */

@@ -53,6 +53,10 @@ export const BUNDLE_OPTIONS: BuildOptions = {
   platform: 'node',
   format: 'esm',
   target: 'node24',
+  // V8 keeps the text for as long as the process lives, and at two bytes a letter where one letter is not Latin-1. Names stay as they are.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 200,
   banner: { js: BANNER },
   // The CLI asks for esbuild itself, from the workspace; Node's addons cannot be part of a module, and koffi finds its own beside its files.
   external: ['esbuild', 'koffi', '*.node'],
