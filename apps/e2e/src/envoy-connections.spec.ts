@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
 import { createSelfSignedRoot, generateKeys, issueLeaf, privateKeyToPem } from '@mizzen/identity';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { until } from './until.ts';
 
 const EXTENSION = 'type.googleapis.com/envoy.extensions';
@@ -210,16 +210,7 @@ describeWithEnvoy('needs envoy: connections through our proxy and Envoy', () => 
     const to = { echo: (echo.address() as AddressInfo).port, dead: await freePort(), pki };
     const [forEnvoy, unbound] = [await choosePorts(), portsOf(() => 0)];
     envoy = await startEnvoy(bootstrapAt(forEnvoy, to));
-    proxy = createProxy({
-      bootstrap: await loadBootstrap(JSON.stringify(bootstrapAt(unbound, to)), 'json'),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 100,
-      accessLogStdout: { write: (line) => ourLog.push(line) },
-    });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrapAt(unbound, to), (line) => ourLog.push(line));
     const bound = proxy.listenerAddresses();
     const portOf = (name: string): number => {
       const address = bound.get(name);

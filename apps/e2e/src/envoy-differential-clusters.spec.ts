@@ -3,10 +3,10 @@ import { Agent, createServer, type IncomingMessage, request, type Server, type S
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { until } from './until.ts';
 
 type Json = Record<string, unknown>;
@@ -210,10 +210,7 @@ describeWithEnvoy('needs envoy: load balancing of our proxy and Envoy', () => {
     at.ours = { listener: await freePort(), admin: await freePort() };
     envoy = await startEnvoy(differentialBootstrap({ ...at.envoy, ports }));
     at.envoy.admin = Number(envoy.adminAddress.split(':')[1]);
-    const bootstrap = await loadBootstrap(JSON.stringify(differentialBootstrap({ ...at.ours, ports })), 'json');
-    proxy = createProxy({ bootstrap, clock: systemClock, random: Math.random, logger: silentLogger, drainTimeMs: 200 });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(differentialBootstrap({ ...at.ours, ports }));
   });
   afterAll(async () => {
     agent.destroy();

@@ -1,11 +1,11 @@
 import { brotliDecompressSync, gunzipSync, gzipSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { exchange } from './envoy-differential.ts';
 import { FILTER_LISTENERS, filterBootstrap } from './envoy-differential-filters-bootstrap.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { framed, type GrpcBackend, startGrpcBackend } from './peers/grpc-backend.ts';
 import { type AnswerScript, type ScriptedBackend, startScriptedBackend } from './peers/scripted-backend.ts';
 
@@ -315,10 +315,7 @@ describeWithEnvoy('needs envoy: HTTP filters of our proxy and of Envoy on the sa
       ...filterBootstrap({ listeners: ours, backend: backend.port, grpc: grpc.port }),
       admin: { address: { socket_address: { address: '127.0.0.1', port_value: admin } } },
     };
-    const bootstrap = await loadBootstrap(JSON.stringify(own), 'json');
-    proxy = createProxy({ bootstrap, clock: systemClock, random: Math.random, logger: silentLogger, drainTimeMs: 200 });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(own);
   });
   afterAll(async () => {
     await proxy?.close();

@@ -9,10 +9,10 @@ import {
 } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 
 // --- the back ends: the same answers in both versions
 
@@ -301,10 +301,7 @@ describeWithEnvoy('needs envoy: HTTP/2 and HTTP/1.1 in all directions, by Envoy 
     ours = await choosePorts();
     const backends = { http1: await listen(servers[0], sockets), http2: await listen(servers[1], sockets), nobody: await freePort() };
     envoy = await startEnvoy(bootstrap(envoys, backends));
-    const loaded = await loadBootstrap(JSON.stringify(bootstrap(ours, backends)), 'json');
-    proxy = createProxy({ bootstrap: loaded, clock: systemClock, random: Math.random, logger: silentLogger, drainTimeMs: 200 });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrap(ours, backends));
   });
   afterAll(async () => {
     await proxy?.close();

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { OBSERVED_MARK, observationBootstrap } from './envoy-differential-observation-bootstrap.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { until } from './until.ts';
 
 interface Span {
@@ -89,19 +89,9 @@ describeWithEnvoy('needs envoy: what our proxy and Envoy tell of the same reques
     const bootstrap = observationBootstrap({ listener: ours, app: ourApp, zipkin: ourApp, dead });
     const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } };
     let ourLog = '';
-    proxy = createProxy({
-      bootstrap: await loadBootstrap(JSON.stringify({ ...bootstrap, admin }), 'json'),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 200,
-      accessLogStdout: {
-        write: (line) => {
-          ourLog += line;
-        },
-      },
+    proxy = await startOurProxy({ ...bootstrap, admin }, (line) => {
+      ourLog += line;
     });
-    await proxy.start();
     const address = proxy.adminAddress();
     if (address?.kind !== 'ip') throw new Error('our proxy has no admin port');
     sides = {

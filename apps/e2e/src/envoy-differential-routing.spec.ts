@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { type EchoApp, freePort, startEchoApp } from '@mizzen/testing';
 import { answerAsAsked } from './answer-as-asked.ts';
 import { comparable, exchange } from './envoy-differential.ts';
@@ -17,6 +16,7 @@ import {
   TIMEOUT_CASES,
 } from './envoy-differential-routing-cases.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { until } from './until.ts';
 
 type Listeners = Record<'inside' | 'styled' | 'telling', number>;
@@ -36,16 +36,7 @@ describeWithEnvoy('needs envoy: the routes of our proxy and of Envoy on the same
     envoys = { inside: await freePort(), styled: await freePort(), telling: await freePort() };
     ours = { inside: await freePort(), styled: await freePort(), telling: await freePort() };
     envoy = await startEnvoy(bootstrapAt(envoys));
-    proxy = createProxy({
-      bootstrap: await loadBootstrap(JSON.stringify(bootstrapAt(ours)), 'json'),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 200,
-      accessLogStdout: { write: (line) => ourLog.push(line) },
-    });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrapAt(ours), (line) => ourLog.push(line));
   });
   afterAll(async () => {
     await proxy?.close();

@@ -4,15 +4,15 @@ import type { Http2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
 import { createSelfSignedRoot, generateKeys, issueLeaf, privateKeyToPem } from '@mizzen/identity';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { type EchoApp, freePort, startEchoApp } from '@mizzen/testing';
 import { comparable, exchange } from './envoy-differential.ts';
 import type { DifferentialCase } from './envoy-differential-cases.ts';
 import { PRINCIPALS, SECURITY_LOG_MARK, type SecurityCertificates, securityBootstrap } from './envoy-differential-security-bootstrap.ts';
 import { AUTHZ_CASES, jwtCases, meshCases, RBAC_CASES } from './envoy-differential-security-cases.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { startGrpcAuthorization, startHttpAuthorization } from './peers/authorization-servers.ts';
 import { until } from './until.ts';
 
@@ -146,16 +146,7 @@ describeWithEnvoy('needs envoy: the security filters of our proxy and of Envoy o
     envoys = await chooseListeners();
     ours = await chooseListeners();
     envoy = await startEnvoy(bootstrapAt(envoys));
-    proxy = createProxy({
-      bootstrap: await loadBootstrap(JSON.stringify({ ...bootstrapAt(ours), admin: ADMIN }), 'json'),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 200,
-      accessLogStdout: { write: (line) => ourLog.push(line) },
-    });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy({ ...bootstrapAt(ours), admin: ADMIN }, (line) => ourLog.push(line));
   });
   afterAll(async () => {
     await proxy?.close();

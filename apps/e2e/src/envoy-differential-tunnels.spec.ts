@@ -3,10 +3,10 @@ import { connect as connectHttp2, createServer as createHttp2Server, type Http2S
 import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 
 // --- the back ends send back what comes; `/no` they refuse
 
@@ -216,10 +216,7 @@ describeWithEnvoy('needs envoy: tunnels over HTTP/1.1 and HTTP/2, by Envoy and b
     envoys = await choosePorts();
     ours = await choosePorts();
     envoy = await startEnvoy(bootstrap(envoys, backends));
-    const loaded = await loadBootstrap(JSON.stringify(bootstrap(ours, backends)), 'json');
-    proxy = createProxy({ bootstrap: loaded, clock: systemClock, random: Math.random, logger: silentLogger, drainTimeMs: 200 });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrap(ours, backends));
   });
   afterAll(async () => {
     await proxy?.close();

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { type EchoApp, freePort, startEchoApp } from '@mizzen/testing';
 import { comparable, exchange, maskLogLine } from './envoy-differential.ts';
 import { differentialBootstrap, LOG_MARK } from './envoy-differential-bootstrap.ts';
@@ -14,6 +13,7 @@ import {
   STRICTER_CASES,
 } from './envoy-differential-cases.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { until } from './until.ts';
 
 type Listeners = Record<'inside' | 'edge' | 'normalizing', number>;
@@ -38,17 +38,7 @@ describeWithEnvoy('needs envoy: our proxy and Envoy on the same bootstrap', () =
     const dead = await freePort();
     const bootstrapAt = (at: Listeners): Record<string, unknown> => differentialBootstrap({ ...at, first, second, dead });
     envoy = await startEnvoy(bootstrapAt(envoys));
-    const bootstrap = await loadBootstrap(JSON.stringify(bootstrapAt(ours)), 'json');
-    proxy = createProxy({
-      bootstrap,
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 200,
-      accessLogStdout: { write: (line) => ourLog.push(line) },
-    });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrapAt(ours), (line) => ourLog.push(line));
   });
   afterAll(async () => {
     await proxy?.close();

@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { type Fields, frame, headersFrames, RawPeer, SeededRandom } from '@mizzen/proxy/http2-testing';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { type RecordingBackend, startRecordingBackend } from './peers/recording-backend.ts';
 
 const END_STREAM = 1;
@@ -125,10 +125,7 @@ describeWithEnvoy('needs envoy: nothing is smuggled from HTTP/2 into HTTP/1.1', 
     backend = await startRecordingBackend();
     [envoyPort, ourPort] = [await freePort(), await freePort()];
     envoy = await startEnvoy(bootstrap(envoyPort, backend.port));
-    const own = await loadBootstrap(JSON.stringify(bootstrap(ourPort, backend.port)), 'json');
-    proxy = createProxy({ bootstrap: own, clock: systemClock, random: Math.random, logger: silentLogger, drainTimeMs: 100 });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrap(ourPort, backend.port));
   });
   afterAll(async () => {
     await proxy?.close();

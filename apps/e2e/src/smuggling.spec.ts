@@ -1,9 +1,9 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { silentLogger, systemClock } from '@mizzen/core';
-import { createProxy, loadBootstrap, type MeshProxy } from '@mizzen/proxy';
+import type { MeshProxy } from '@mizzen/proxy';
 import { freePort } from '@mizzen/testing';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startOurProxy } from './our-proxy.ts';
 import { type RecordingBackend, startRecordingBackend } from './peers/recording-backend.ts';
 import { SMUGGLING_ATTEMPTS, type SmugglingAttempt } from './smuggling-corpus.ts';
 
@@ -38,15 +38,7 @@ describeWithEnvoy('needs envoy: nothing is smuggled past our proxy', () => {
     envoyPort = await freePort();
     ourPort = await freePort();
     envoy = await startEnvoy(bootstrap(envoyPort, backend.port));
-    proxy = createProxy({
-      bootstrap: await loadBootstrap(JSON.stringify(bootstrap(ourPort, backend.port)), 'json'),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      drainTimeMs: 100,
-    });
-    await proxy.start();
-    await proxy.ready.until((isReady) => isReady);
+    proxy = await startOurProxy(bootstrap(ourPort, backend.port));
   });
   afterAll(async () => {
     await proxy?.close();
