@@ -44,11 +44,6 @@ export class InheritedListeners {
     }
     return dealt;
   }
-
-  /** What nobody has taken. */
-  rest(): readonly ListeningDescriptor[] {
-    return [...this.#byAddress].flatMap(([address, descriptors]) => descriptors.map((descriptor) => ({ address, descriptor })));
-  }
 }
 
 /** Reads what `announceListeners` wrote. Throws MIZZEN_ADDRESS where it is something else. */

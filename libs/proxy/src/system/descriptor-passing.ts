@@ -69,8 +69,8 @@ export function sendDescriptors(socket: number, text: string, descriptors: reado
   descriptors.forEach((descriptor, index) => {
     control.writeInt32LE(descriptor, CMSGHDR_BYTES + 4 * index);
   });
-  const { header } = messageHeader(libc, data, descriptors.length === 0 ? Buffer.alloc(0) : control);
-  if (sendmsg(socket, header, 0) !== data.length)
+  const { header, parts } = messageHeader(libc, data, descriptors.length === 0 ? Buffer.alloc(0) : control);
+  if (sendmsg(socket, header, 0) !== parts.data.length)
     throw new MizzenError('MIZZEN_ADDRESS', `listeners could not be handed over: error ${libc.errno()}`);
 }
 

@@ -15,20 +15,25 @@ export function reportStats(registry: StatRegistry): readonly StatReport[] {
     .map(({ name, kind, value, histogram, known }) => ({ name, kind, value, histogram: histogram?.state(), tags: known }));
 }
 
-const COUNTER = { counter: defineStats({ counters: { value: '' } }), gauge: defineStats({ gauges: { value: '' } }) };
+/** The one name of a scope is put in its place below. */
+const NO_NAMES = defineStats({});
 
 /** As a source of the first event loop's registry, which adds up what has one name. */
 export function scopeOf({ name, kind, value, histogram, tags }: StatReport): StatScope {
   const dot = name.lastIndexOf('.');
   const prefix = name.slice(0, dot);
-  const field = name.slice(dot + 1);
-  if (kind === 'histogram') {
-    const recorded = new StatHistogram();
-    if (histogram !== undefined) recorded.add(histogram);
-    return { prefix, tags, names: { ...COUNTER.counter, counters: {}, histograms: { value: field } }, values: { value: recorded } };
+  const field = { value: name.slice(dot + 1) };
+  switch (kind) {
+    case 'counter':
+      return { prefix, tags, names: { ...NO_NAMES, counters: field }, values: { value } };
+    case 'gauge':
+      return { prefix, tags, names: { ...NO_NAMES, gauges: field }, values: { value } };
+    default: {
+      const recorded = new StatHistogram();
+      if (histogram !== undefined) recorded.add(histogram);
+      return { prefix, tags, names: { ...NO_NAMES, histograms: field }, values: { value: recorded } };
+    }
   }
-  const names = kind === 'counter' ? { ...COUNTER.counter, counters: { value: field } } : { ...COUNTER.gauge, gauges: { value: field } };
-  return { prefix, tags, names, values: { value } };
 }
 
 export function reportMetrics(registry: MetricRegistry): readonly MetricReport[] {
