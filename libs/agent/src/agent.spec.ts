@@ -245,6 +245,11 @@ describe('an agent', () => {
     const { address } = await controlPlane();
     const proxy = new RecordingProxy();
     let quits = 0;
+    // Callers are given time to learn of it before connections are asked to end.
+    const drained = new Promise<void>((resolve) => {
+      const drain = proxy.drain.bind(proxy);
+      proxy.drain = (how) => drain(how).then(resolve);
+    });
     const { status } = await newAgent(proxy, { xdsAddress: address, onQuit: () => void quits++ }).start();
     const url = `http://127.0.0.1:${status}`;
     expect((await fetch(`${url}/quitquitquit`)).status).toBe(405);
@@ -253,6 +258,7 @@ describe('an agent', () => {
     expect((await fetch(`${url}/drain`, { method: 'POST' })).status).toBe(200);
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
     expect(quits).toBe(1);
+    await drained;
     expect(proxy.events).toContain('drain inbound');
     const metrics = await (await fetch(`${url}/stats/prometheus`)).text();
     expect(metrics).toMatch(/^istio_agent_startup_duration_seconds 0\.\d+$/m);
