@@ -53,6 +53,13 @@ const MESH: readonly ImageDefinition[] = [
     healthUrl: 'http://127.0.0.1:20001/healthz',
   },
   {
+    name: 'rate-limit',
+    description: 'counts requests for the whole mesh',
+    entry: 'apps/rate-limit/src/main.ts',
+    target: 'service',
+    healthUrl: 'http://127.0.0.1:15095/healthz',
+  },
+  {
     name: 'sidecar',
     description: 'agent and proxy of one workload; as an init container, the capture of its traffic',
     entry: 'apps/sidecar/src/main.ts',

@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { parse } from 'yaml';
 
 const MIZZEN = resolve(import.meta.dirname, '../bin/mizzen.cjs');
+/** For ten processes, one after another, on a machine that does other things. */
+const TEN_PROCESSES_MS = 180_000;
 
 const REVIEWS = `apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -57,28 +59,32 @@ describe('the command, as a process', () => {
     return new Promise((done) => child.on('close', (code) => done({ code, ...output })));
   }
 
-  it('applies, shows and deletes resources as kubectl does', async () => {
-    const file = join(home, 'reviews.yaml');
-    writeFileSync(file, REVIEWS);
-    const names = ['virtualservice.networking.istio.io/reviews', 'destinationrule.networking.istio.io/reviews'];
-    expect(await mizzen(['apply', '-f', file])).toMatchObject({ code: 0, stdout: `${names[0]} created\n${names[1]} created\n` });
-    expect((await mizzen(['apply', '-f', file])).stdout).toBe(`${names[0]} unchanged\n${names[1]} unchanged\n`);
-    const changed = await mizzen(['apply', '-f', '-'], REVIEWS.replace('[reviews]', '[reviews, other]'));
-    expect(changed.stdout).toBe(`${names[0]} configured\n${names[1]} unchanged\n`);
+  it(
+    'applies, shows and deletes resources as kubectl does',
+    async () => {
+      const file = join(home, 'reviews.yaml');
+      writeFileSync(file, REVIEWS);
+      const names = ['virtualservice.networking.istio.io/reviews', 'destinationrule.networking.istio.io/reviews'];
+      expect(await mizzen(['apply', '-f', file])).toMatchObject({ code: 0, stdout: `${names[0]} created\n${names[1]} created\n` });
+      expect((await mizzen(['apply', '-f', file])).stdout).toBe(`${names[0]} unchanged\n${names[1]} unchanged\n`);
+      const changed = await mizzen(['apply', '-f', '-'], REVIEWS.replace('[reviews]', '[reviews, other]'));
+      expect(changed.stdout).toBe(`${names[0]} configured\n${names[1]} unchanged\n`);
 
-    expect((await mizzen(['get', 'vs'])).stdout).toMatch(
-      /^NAME +GATEWAYS +HOSTS +ACCEPTED +APPLIED +AGE\nreviews +\["reviews","other"\] +- +-/,
-    );
-    const shown = parse((await mizzen(['get', 'vs', 'reviews', '-o', 'yaml'])).stdout) as { spec: { hosts: string[] } };
-    expect(shown.spec.hosts).toEqual(['reviews', 'other']);
+      expect((await mizzen(['get', 'vs'])).stdout).toMatch(
+        /^NAME +GATEWAYS +HOSTS +ACCEPTED +APPLIED +AGE\nreviews +\["reviews","other"\] +- +-/,
+      );
+      const shown = parse((await mizzen(['get', 'vs', 'reviews', '-o', 'yaml'])).stdout) as { spec: { hosts: string[] } };
+      expect(shown.spec.hosts).toEqual(['reviews', 'other']);
 
-    expect(await mizzen(['delete', 'vs/reviews', 'dr/reviews'])).toMatchObject({
-      code: 0,
-      stdout: `${names[0]} deleted\n${names[1]} deleted\n`,
-    });
-    expect(await mizzen(['delete', 'vs', 'reviews'])).toMatchObject({ code: 1, stdout: '' });
-    expect(await mizzen(['delete', 'vs', 'reviews', '--ignore-not-found'])).toMatchObject({ code: 0 });
-  });
+      expect(await mizzen(['delete', 'vs/reviews', 'dr/reviews'])).toMatchObject({
+        code: 0,
+        stdout: `${names[0]} deleted\n${names[1]} deleted\n`,
+      });
+      expect(await mizzen(['delete', 'vs', 'reviews'])).toMatchObject({ code: 1, stdout: '' });
+      expect(await mizzen(['delete', 'vs', 'reviews', '--ignore-not-found'])).toMatchObject({ code: 0 });
+    },
+    TEN_PROCESSES_MS,
+  );
 
   it('writes nothing where one resource is invalid, and says where', async () => {
     const file = join(home, 'bad.yaml');

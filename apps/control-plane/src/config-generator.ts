@@ -148,6 +148,7 @@ export class ConfigGenerator implements XdsGenerator {
       inbound: [],
       inboundPassthrough: [],
       gatewayPorts: NO_PORTS,
+      rateLimits: [],
       node: { ...ANY_NODE, clusterId },
     };
     const set = this.#encode(TYPE_URL.endpoint, translateEndpoints(view, names).resources);

@@ -164,7 +164,7 @@ spec: { selector: { app: edge }, servers: [{ port: { number: 80, name: http, pro
 
   describe('when agents register', () => {
     beforeEach(async () => {
-      await mesh.start(['--disconnect-grace', '1s']);
+      await mesh.start(['--disconnect-grace', '5s']);
       await mesh.write('reviews.yaml', REVIEWS);
       await until(mesh, (resources) => resources.length === 2);
     });
@@ -242,7 +242,7 @@ spec: { selector: { app: edge }, servers: [{ port: { number: 80, name: http, pro
     expect(addressesOf(known.resources.get(ALL))).toEqual([40_123]);
     await mesh.stop();
 
-    await mesh.start(['--registration-settle', '300ms']);
+    await mesh.start(['--registration-settle', '3s']);
     const early = connect();
     early.request(endpoint, { subscribe: [ALL], holds: { ...known.versions } });
     await mesh.running.controlPlane.server.activity.until(() => status().length === 1);

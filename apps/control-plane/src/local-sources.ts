@@ -3,6 +3,7 @@ import { defaultMeshConfig } from '@mizzen/mesh-api';
 import { createCredentialSource, createFileSource, createMeshConfigSource } from '@mizzen/sources';
 import { followMesh, withOverrides } from './mesh-input.ts';
 import type { PipelineSources } from './pipeline.ts';
+import { rateLimitRegistry } from './rate-limit-registry.ts';
 import type { ControlPlaneSettings } from './settings.ts';
 
 type LocalSettings = ControlPlaneSettings & { readonly config: string };
@@ -20,7 +21,9 @@ export async function startLocalSources(
     await config.start();
     const mesh = await startMeshConfig(settings, context);
     const credentials = await startCredentials(settings.credentials, context);
-    return { sources: { config: config.snapshot, mesh, credentials, domain: settings.clusterDomain }, close: () => stack.close() };
+    const { clusterDomain: domain, rateLimitAddress } = settings;
+    const registries = rateLimitAddress === undefined ? [] : [rateLimitRegistry(rateLimitAddress, { mesh, domain })];
+    return { sources: { config: config.snapshot, mesh, credentials, domain, registries }, close: () => stack.close() };
   } catch (thrown) {
     await stack.close();
     throw thrown;

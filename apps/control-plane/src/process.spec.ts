@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { ScriptedSotwClient } from '@mizzen/testing';
+import { freePort, ScriptedSotwClient } from '@mizzen/testing';
 import { TYPE_URL } from '@mizzen/xds-api';
 import { productpage, REVIEWS, SUBSETS } from './fixtures/running-control-plane.ts';
 
@@ -58,7 +58,7 @@ describe('the process of the control plane', () => {
     child.stderr?.on('data', (chunk: Buffer) => {
       text += chunk.toString();
     });
-    const [code] = (await once(child, 'exit')) as [number];
+    const [code] = (await once(child, 'close')) as [number];
     return { code, text };
   }
 
@@ -73,7 +73,7 @@ describe('the process of the control plane', () => {
   it('serves from a directory alone, is killed, serves again on the same port, and ends on SIGTERM', async () => {
     await writeFile(join(directory, 'mesh.yaml'), `${REVIEWS}---${SUBSETS}`);
     await writeFile(join(directory, 'broken.yaml'), 'kind: [');
-    const first = await ready(['--xds-port', '0', '--debug-port', '0', '--registration-settle', '50ms']);
+    const first = await ready(['--xds-port', String(await freePort()), '--debug-port', '0', '--registration-settle', '50ms']);
     expect(await clusterNames(first.ports.xds)).toContain(CLUSTER);
     first.child.kill('SIGKILL');
     await once(first.child, 'exit');

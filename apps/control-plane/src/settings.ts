@@ -87,6 +87,11 @@ export const controlPlaneSettings = {
     placeholder: 'FILE',
     fallback: undefined,
   }),
+  rateLimitAddress: settings.string<string | undefined>('rate-limit-address', {
+    help: 'rate limit service that GLOBAL rules of RateLimits are counted by; on Kubernetes it is a Service instead',
+    placeholder: 'HOST:PORT',
+    fallback: undefined,
+  }),
   debounceQuiet: settings.durationMs('debounce-quiet', { help: 'a push waits until nothing changed for so long', fallback: 100 }),
   debounceMax: settings.durationMs('debounce-max', { help: 'but no longer than this', fallback: 10_000 }),
   disconnectGrace: settings.durationMs('disconnect-grace', {

@@ -15,6 +15,8 @@ export function startSources(settings: ControlPlaneSettings, context: { clock: C
   const { kubernetes, config } = settings;
   if (kubernetes && config !== undefined)
     throw new MizzenError('MIZZEN_SETTINGS', '--kubernetes and --config exclude each other: the configuration comes from one of them');
+  if (kubernetes && settings.rateLimitAddress !== undefined)
+    throw new MizzenError('MIZZEN_SETTINGS', '--rate-limit-address is for other homes: on Kubernetes the rate limit service is a Service');
   if (kubernetes) return startKubernetesSources(settings, context);
   if (config === undefined)
     throw new MizzenError(

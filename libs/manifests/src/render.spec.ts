@@ -31,7 +31,7 @@ const namesOf = (profile: Profile, kind: string, changes: Yaml = {}): readonly s
   ofKind(renderInstallation(valuesOf(profile, changes)), kind).map(({ metadata }) => metadata.name);
 
 describe('an installation', () => {
-  const everything = renderInstallation(valuesOf('default', { egressGateway: { enabled: true } }));
+  const everything = renderInstallation(valuesOf('default', { egressGateway: { enabled: true }, rateLimit: { enabled: true } }));
   const deployments = ofKind<Deployment>(everything, 'Deployment');
   const eachDeployment = deployments.map((deployment) => [deployment.metadata.name, deployment] as const);
 
@@ -43,6 +43,12 @@ describe('an installation', () => {
     ['empty', []],
   ] as const)('of profile %s has the components %j', (profile, names) => {
     expect(namesOf(profile, 'Deployment')).toEqual(names);
+  });
+
+  it('counts for the whole mesh where that is asked for', () => {
+    const names = namesOf('default', 'Service', { rateLimit: { enabled: true } });
+    expect(names).toContain('mizzen-rate-limit');
+    expect(namesOf('default', 'Service')).not.toContain('mizzen-rate-limit');
   });
 
   it('of a revision has names of its own for what two revisions must not share', () => {

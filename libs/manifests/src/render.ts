@@ -4,6 +4,7 @@ import { addressOfCa, renderCa } from './components/ca.ts';
 import { nameOfControlPlaneService, renderControlPlane } from './components/control-plane.ts';
 import { EGRESS, INGRESS, renderGateway } from './components/gateway.ts';
 import { nameOfInjector, renderInjector } from './components/injector.ts';
+import { renderRateLimit } from './components/rate-limit.ts';
 import { addressOfTelemetry, renderTelemetry } from './components/telemetry.ts';
 import { APP_LABELS, type KubeObject, REVISION_LABEL } from './objects.ts';
 import { renderCaPermissions, renderControlPlanePermissions, renderInjectorPermissions } from './rbac.ts';
@@ -28,6 +29,7 @@ export function renderParts(values: InstallValues): readonly InstallationPart[] 
     part('control-plane', 'controlPlane', renderControlPlane(values)),
     part('injector', 'injector', [...renderInjectorPermissions(values), renderInjectorConfig(values), ...renderInjector(values)]),
     part('telemetry', 'telemetry', renderTelemetry(values)),
+    part('rate-limit', 'rateLimit', renderRateLimit(values)),
     part('ingress-gateway', 'ingressGateway', renderGateway(INGRESS, values.ingressGateway, values)),
     part('egress-gateway', 'egressGateway', renderGateway(EGRESS, values.egressGateway, values)),
     // Last, because they lead to the injector.

@@ -24,6 +24,7 @@ export const VALUE_HELP: Readonly<Record<string, string>> = {
   ca: 'Signs the certificates of workloads.',
   injector: 'Webhooks: adds sidecars to pods, validates resources.',
   telemetry: 'Receives metrics and spans and shows the graph of services.',
+  rateLimit: 'Counts requests for the whole mesh: what GLOBAL rules of RateLimits need.',
   ingressGateway: 'Takes traffic into the mesh.',
   egressGateway: 'Lets traffic out of the mesh.',
   enabled: 'Whether it is installed.',

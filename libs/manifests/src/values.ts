@@ -60,6 +60,8 @@ export interface InstallValues {
   readonly ca: ComponentValues;
   readonly injector: ComponentValues;
   readonly telemetry: ComponentValues;
+  /** One pod, since its counters are in its memory. */
+  readonly rateLimit: Omit<ComponentValues, 'replicas'>;
   readonly ingressGateway: GatewayValues;
   readonly egressGateway: GatewayValues;
 }
@@ -98,6 +100,7 @@ const DEFAULTS: InstallValues = {
   ca: { enabled: true, replicas: 2, resources: resources('50m', '96Mi', '256Mi') },
   injector: { enabled: true, replicas: 2, resources: resources('50m', '96Mi', '256Mi') },
   telemetry: { enabled: true, replicas: 1, resources: resources('50m', '128Mi', '512Mi') },
+  rateLimit: { enabled: false, resources: resources('50m', '96Mi', '256Mi') },
   ingressGateway: gateway('LoadBalancer', {
     enabled: true,
     ports: [

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { leafPaths, unsupportedFields } from './field-paths.ts';
-import { KIND_NAMES, type Kind } from './kinds.ts';
+import { isOwnKind, KIND_NAMES, type Kind } from './kinds.ts';
 import { parseResource } from './parse-resource.ts';
 import { parseYaml } from './yaml.ts';
 
@@ -27,7 +27,7 @@ describe('leafPaths', () => {
   // The schema of a probe names its schemes, where the list leaves them open.
   const allNames = (line: string): string => line.replace(/^(WorkloadGroup probe\.httpGet\.scheme string).*/, '$1');
 
-  it.each(KIND_NAMES)('%s has exactly the fields of Istio, with their types and names', (kind) => {
+  it.each(KIND_NAMES.filter((kind) => !isOwnKind(kind)))('%s has exactly the fields of Istio, with their types and names', (kind) => {
     const wanted = expected.filter((line) => line.startsWith(`${kind} `)).sort();
     const sortNames = (line: string): string => {
       const [name, path, type, values = ''] = line.split(' ');

@@ -16,6 +16,7 @@ export type { EnvoyConfigPatch, EnvoyFilterSpec } from './kinds/envoy-filter.ts'
 export type { TrafficExtensionSpec, WasmPluginSpec } from './kinds/extensions.ts';
 export type { GatewayServer, GatewaySpec } from './kinds/gateway.ts';
 export type { ProxyConfigSpec } from './kinds/proxy-config.ts';
+export { RATE_LIMIT_ATTRIBUTES, type RateLimitMatch, type RateLimitRule, type RateLimitSpec } from './kinds/rate-limit.ts';
 export type {
   AuthorizationPolicySpec,
   AuthorizationRule,
@@ -57,6 +58,7 @@ export type { ReadinessProbe, WorkloadGroupSpec } from './kinds/workload-group.t
 export {
   findKind,
   isKind,
+  isOwnKind,
   KIND_NAMES,
   KINDS,
   type Kind,

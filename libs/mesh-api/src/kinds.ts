@@ -4,6 +4,7 @@ import { envoyFilterSchema } from './kinds/envoy-filter.ts';
 import { trafficExtensionSchema, wasmPluginSchema } from './kinds/extensions.ts';
 import { gatewaySchema } from './kinds/gateway.ts';
 import { proxyConfigSchema } from './kinds/proxy-config.ts';
+import { rateLimitSchema } from './kinds/rate-limit.ts';
 import type { Spec } from './kinds/schema.ts';
 import { authorizationPolicySchema, peerAuthenticationSchema, requestAuthenticationSchema } from './kinds/security.ts';
 import { serviceEntrySchema } from './kinds/service-entry.ts';
@@ -29,12 +30,14 @@ export interface KindInfo {
 const NETWORKING = 'networking.istio.io';
 const SECURITY = 'security.istio.io';
 const EXTENSIONS = 'extensions.istio.io';
+/** Of the kinds that Istio does not have. */
+const OWN_GROUP = 'mizzen.io';
 const NETWORKING_VERSIONS = ['v1', 'v1beta1', 'v1alpha3'];
 const SECURITY_VERSIONS = ['v1', 'v1beta1'];
 
 /**
  * Every kind of configuration, its API versions and its schema.
- * Source: Istio's CustomResourceDefinitions, 1.32 dev.
+ * Source: Istio's CustomResourceDefinitions, 1.32 dev; kinds of our own are in the group `mizzen.io` (ADR 0017).
  */
 export const KINDS = {
   VirtualService: kind(NETWORKING, NETWORKING_VERSIONS, { plural: 'virtualservices', shortNames: ['vs'], schema: virtualServiceSchema }),
@@ -64,6 +67,7 @@ export const KINDS = {
   Telemetry: kind('telemetry.istio.io', ['v1', 'v1alpha1'], { plural: 'telemetries', shortNames: ['telemetry'], schema: telemetrySchema }),
   WasmPlugin: kind(EXTENSIONS, ['v1alpha1'], { plural: 'wasmplugins', shortNames: [], schema: wasmPluginSchema }),
   TrafficExtension: kind(EXTENSIONS, ['v1alpha1'], { plural: 'trafficextensions', shortNames: [], schema: trafficExtensionSchema }),
+  RateLimit: kind(OWN_GROUP, ['v1alpha1'], { plural: 'ratelimits', shortNames: ['rl'], schema: rateLimitSchema }),
 } as const;
 
 export type Kind = keyof typeof KINDS;
@@ -72,13 +76,18 @@ export type SpecOf<K extends Kind> = { [P in Kind]: Spec<(typeof KINDS)[P]['sche
 
 export const KIND_NAMES: readonly Kind[] = Object.freeze(Object.keys(KINDS) as Kind[]);
 
+/** Whether Istio has no such kind. */
+export function isOwnKind(name: Kind): boolean {
+  return KINDS[name].group === OWN_GROUP;
+}
+
 export function isKind(name: string): name is Kind {
   return Object.hasOwn(KINDS, name);
 }
 
 /** The kind that a person means by `VirtualService`, `virtualservices`, `virtualservice` or `vs`; undefined for none. */
 export function findKind(name: string): Kind | undefined {
-  const wanted = name.toLowerCase().replace(/\.(networking|security|telemetry|extensions)\.istio\.io$/, '');
+  const wanted = name.toLowerCase().replace(/\.(?:(?:networking|security|telemetry|extensions)\.istio|mizzen)\.io$/, '');
   return KIND_NAMES.find((candidate) => {
     const { plural, singular, shortNames } = KINDS[candidate];
     return [plural, singular, ...shortNames].includes(wanted);

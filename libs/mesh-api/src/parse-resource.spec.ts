@@ -57,6 +57,7 @@ describe('parseResource', () => {
         Sidecar: { egress: [{ hosts: ['./*'] }] },
         WasmPlugin: { url: 'oci://example.com/plugin' },
         TrafficExtension: { lua: { inlineCode: 'x' } },
+        RateLimit: { rules: [{ name: 'a', limit: { requests: 1 } }] },
       };
       const { resource, diagnostics } = parse(
         stringify({ apiVersion, kind, metadata: { name: 'a', namespace: 'b' }, spec: specs[kind] ?? {} }),

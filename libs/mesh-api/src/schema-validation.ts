@@ -24,7 +24,7 @@ function durationMs(text: string): number | undefined {
   }
 }
 
-// Compiled when first needed: fifteen kinds take longer to compile than a process should take to start.
+// Compiled when first needed: all kinds take longer to compile than a process should take to start.
 const validators = new WeakMap<TSchema, ValidateFunction>();
 
 /** Everything that does not fit the schema, in the order of the schema. */

@@ -55,13 +55,13 @@ describe('parseYaml', () => {
   });
 
   it('refuses what would keep the parser busy for long, at once', () => {
-    const before = performance.now();
+    const before = process.cpuUsage();
     const of = (text: string) => parseYaml(text, 'big.yaml').diagnostics.map(({ message, position }) => [message, position?.line]);
     expect(of('a: [\n'.repeat(1_000_000))).toEqual([['the file is larger than 4 MiB; split it', 1]]);
     expect(of(`a: 1\n---\nb: 2\n---\n${'- ['.repeat(400_000)}`)).toEqual([
       ['the document that begins here is larger than 1 MiB; split it', 4],
     ]);
-    expect(performance.now() - before).toBeLessThan(1000);
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(1000);
   });
 
   it('reads a large file of many documents', () => {

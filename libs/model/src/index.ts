@@ -45,6 +45,14 @@ export {
   parseProxyNode,
 } from './proxy-node.ts';
 export { buildProxyView, type ProxyView } from './proxy-view.ts';
+export {
+  hasGlobalRule,
+  isGlobal,
+  RATE_LIMIT_PORT,
+  type RateLimitIndex,
+  type RateLimitService,
+  rateLimitService,
+} from './rate-limit.ts';
 export { isHeadless, isOfKubernetes, type Resolution, type Service, type ServicePort, servicePort } from './service.ts';
 export {
   type Destination,

@@ -7,6 +7,7 @@ import { buildGateways, type GatewayConfig } from './gateway.ts';
 import { selects } from './labels.ts';
 import type { OutboundScope } from './outbound-scope.ts';
 import { buildPeerAuthenticationIndex, type PeerAuthenticationIndex } from './peer-authentication.ts';
+import { buildRateLimitIndex, type RateLimitIndex } from './rate-limit.ts';
 import { isHeadless, isOfKubernetes, type Service } from './service.ts';
 import { servicesFromEntry } from './service-entry.ts';
 import { buildVirtualServices, type VirtualServiceConfig } from './virtual-service.ts';
@@ -50,6 +51,7 @@ export interface MeshSnapshot {
   /** By namespace, oldest first. */
   readonly sidecars: ReadonlyMap<string, readonly Resource<'Sidecar'>[]>;
   readonly peerAuthentications: PeerAuthenticationIndex;
+  readonly rateLimits: RateLimitIndex;
   /** By `namespace/name`. */
   readonly workloadGroups: ReadonlyMap<string, Resource<'WorkloadGroup'>>;
   readonly resources: readonly Resource[];
@@ -123,6 +125,7 @@ export function buildMeshSnapshot(inputs: MeshInputs, previous?: MeshSnapshot): 
     gateways: buildGateways(ofKind(resources, 'Gateway')),
     sidecars: groupByNamespace(byAge(ofKind(resources, 'Sidecar'))),
     peerAuthentications: context.peerAuthentications,
+    rateLimits: buildRateLimitIndex(ofKind(resources, 'RateLimit'), rootNamespace),
     workloadGroups,
     resources,
     workloads,

@@ -7,6 +7,7 @@ import { type Labels, selects } from './labels.ts';
 import type { MeshSnapshot } from './mesh-snapshot.ts';
 import { type Protocol, parseProtocol } from './protocol.ts';
 import type { ClientKind, IpFamily, ProxyType } from './proxy-node.ts';
+import { type RateLimitService, rateLimitService } from './rate-limit.ts';
 import { isOfKubernetes, type Service } from './service.ts';
 import { MESH_GATEWAY, type VirtualServiceConfig } from './virtual-service.ts';
 import { isVisibleIn } from './visibility.ts';
@@ -57,6 +58,10 @@ export interface OutboundScope {
   /** Routers only: the Gateways served, oldest first, and the VirtualServices bound to each, by the Gateway's key. */
   readonly gateways: readonly GatewayConfig[];
   readonly virtualServicesByGateway: ReadonlyMap<string, readonly VirtualServiceConfig[]>;
+  /** Routers only: the limits that their routes are to name. */
+  readonly rateLimits: readonly Resource<'RateLimit'>[];
+  /** Who counts for the whole mesh, where these proxies ask it; its cluster is there whatever a Sidecar lets in. */
+  readonly rateLimitService: RateLimitService | undefined;
 }
 
 export interface ScopeQuery {
@@ -70,6 +75,8 @@ export interface ScopeQuery {
   readonly labels: Labels;
   readonly sidecar: Resource<'Sidecar'> | undefined;
   readonly gateways: readonly GatewayConfig[];
+  readonly rateLimits: readonly Resource<'RateLimit'>[];
+  readonly asksRateLimitService: boolean;
 }
 
 /** Builds the scope. Cost: one pass over the services and VirtualServices of the mesh. */
@@ -88,7 +95,9 @@ export function buildOutboundScope(snapshot: MeshSnapshot, query: ScopeQuery): O
       ? { services: visible, virtualServices: meshRoutes }
       : union(imports.filter((_, index) => egress[index]?.port === undefined));
   const egressListeners = egress.flatMap((listener, index) => egressListener(listener, imports[index], query.isCaptured) ?? []);
-  const services = egress.length === 0 ? visible : union(imports).services;
+  const limiter = query.asksRateLimitService ? rateLimitService(snapshot) : undefined;
+  const imported = egress.length === 0 ? visible : union(imports).services;
+  const services = withHost(imported, { host: limiter?.host, visible });
   const servicesByHost = new Map(services.map((service) => [service.host, service]));
   const rules = new Map<string, DestinationRuleConfig | undefined>();
   const { endpoints } = snapshot;
@@ -121,7 +130,16 @@ export function buildOutboundScope(snapshot: MeshSnapshot, query: ScopeQuery): O
       return rules.get(host);
     },
     virtualServicesByGateway: gatewayRoutes(snapshot, query),
+    rateLimitService: limiter,
   };
+}
+
+/** With the service of that host, where there is one. */
+function withHost(services: readonly Service[], wanted: { host: string | undefined; visible: readonly Service[] }): readonly Service[] {
+  const { host, visible } = wanted;
+  if (host === undefined || services.some((service) => service.host === host)) return services;
+  const found = visible.filter((service) => service.host === host);
+  return found.length === 0 ? services : [...services, ...found].sort((a, b) => (a.host < b.host ? -1 : 1));
 }
 
 /** An egress proxy is not supported yet: what is to leave through it only must not leave past it. */

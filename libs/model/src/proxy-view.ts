@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Resource } from '@mizzen/mesh-api';
 import { clientSelectorsOf } from './destination-rule.ts';
 import type { ServiceEndpoints } from './endpoints.ts';
 import { gatewaysOf } from './gateway.ts';
@@ -8,6 +9,7 @@ import { selects } from './labels.ts';
 import { findSidecar, type MeshSnapshot } from './mesh-snapshot.ts';
 import { buildOutboundScope, type OutboundScope } from './outbound-scope.ts';
 import { isCaptured, type ProxyNode } from './proxy-node.ts';
+import { hasGlobalRule, rateLimitsOf } from './rate-limit.ts';
 import type { Service } from './service.ts';
 
 /** All that one proxy may see: the complete input of translation. */
@@ -24,6 +26,8 @@ export interface ProxyView {
   /** Gateways only. */
   readonly gatewayPorts: GatewayPorts;
   readonly endpoints: ReadonlyMap<Service, ServiceEndpoints>;
+  /** What is limited where requests come in: at the ports of a workload, or of a gateway. Oldest first. */
+  readonly rateLimits: readonly Resource<'RateLimit'>[];
 }
 
 /** Builds what a proxy may see. Cheap where another proxy with the same scope was asked for before. */
@@ -31,12 +35,21 @@ export function buildProxyView(snapshot: MeshSnapshot, node: ProxyNode): ProxyVi
   const sidecar = node.type === 'sidecar' ? findSidecar(snapshot, node) : undefined;
   const gateways = node.type === 'router' ? gatewaysOf(snapshot.gateways, node.labels) : [];
   const sidecarName = sidecar === undefined ? '' : `${sidecar.metadata.namespace}/${sidecar.metadata.name}`;
-  const key = scopeKey(snapshot, node, [sidecarName, gateways.map((gateway) => gateway.key)]);
+  const rateLimits = rateLimitsOf(snapshot.rateLimits, node);
+  // The limits of a gateway stand in its routes; a sidecar's stand in its listeners, and only the service that counts in its clusters.
+  const routeLimits = node.type === 'router' ? rateLimits : [];
+  const asksRateLimitService = hasGlobalRule(rateLimits);
+  const limitKeys = [asksRateLimitService, routeLimits.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)];
+  const key = scopeKey(snapshot, node, [sidecarName, gateways.map((gateway) => gateway.key), limitKeys]);
   let outboundScope = snapshot.scopes.get(key);
   if (outboundScope === undefined) {
     const { type, client, ipFamily, hasDnsCapture, namespace, labels } = node;
-    const about = { key, type, client, isCaptured: isCaptured(node), ipFamily, hasDnsCapture, namespace, labels, sidecar, gateways };
-    outboundScope = buildOutboundScope(snapshot, about);
+    outboundScope = buildOutboundScope(snapshot, {
+      ...{ key, type, client, ipFamily, hasDnsCapture, namespace, labels, sidecar, gateways },
+      isCaptured: isCaptured(node),
+      rateLimits: routeLimits,
+      asksRateLimitService,
+    });
     snapshot.scopes.set(key, outboundScope);
   }
   const inbound = node.type === 'sidecar' ? buildInbound(snapshot, node, sidecar) : [];
@@ -50,6 +63,7 @@ export function buildProxyView(snapshot: MeshSnapshot, node: ProxyNode): ProxyVi
     inboundPassthrough: isCaptured(node) ? buildPassthrough(snapshot, node, { inbound, sidecar }) : [],
     gatewayPorts: gatewayPorts(snapshot, node),
     endpoints: snapshot.endpoints,
+    rateLimits,
   };
 }
 

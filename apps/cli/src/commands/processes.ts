@@ -33,7 +33,7 @@ export function addProcessCommands(program: Command, context: CommandContext): v
 }
 
 const PROCESS_ACTIONS = [
-  ['stop', 'stop one process gracefully; it stays down until `mizzen start`'],
+  ['stop', 'stop one process gracefully; it stays down until `mizzen start` (all of the mesh: `mizzen down`)'],
   ['start', 'start a process that was stopped'],
   ['restart', 'stop one process gracefully and start it again'],
   ['kill', 'end one process with SIGKILL; it stays down until `mizzen start`'],

@@ -96,6 +96,9 @@ function wantedPorts(options: UpOptions): Parameters<typeof startLocalMesh>[0]['
     xdsMtls: options.xdsMtlsPort,
     ca: options.caPort,
     caHttp: options.caHttpPort,
+    // Only proxies ask it, and they are told.
+    rateLimit: 0,
+    rateLimitHttp: 0,
   };
 }
 

@@ -10,8 +10,9 @@ export interface AppEntry {
 
 // Almost everything that a proxy makes for a request is garbage when it ends. A young generation of 8 MiB per half holds what 256 streams in
 // flight have made: with 4 MiB much of it was taken for old first. What survives, mostly configuration that was replaced, may double
-// before it is collected, and not grow fourfold (docs/reference/performance.md).
-const PROXY_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=100'];
+// before it is collected, and not grow fourfold. A scavenge has less than 1 MiB to move, which one thread does in less time than several take
+// to agree about it (docs/reference/performance.md).
+const PROXY_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=100', '--no-parallel-scavenge'];
 
 /** The apps that are subcommands: `mizzen control-plane …` becomes that process. */
 export const APPS: readonly AppEntry[] = [
@@ -26,6 +27,7 @@ export const APPS: readonly AppEntry[] = [
     nodeFlags: PROXY_FLAGS,
   },
   { name: 'telemetry', entry: 'apps/telemetry/src/main.ts', summary: 'collect metrics and traces, and show the service graph' },
+  { name: 'rate-limit', entry: 'apps/rate-limit/src/main.ts', summary: 'count requests for the whole mesh' },
   {
     name: 'proxy',
     entry: 'apps/sidecar/src/proxy-main.ts',

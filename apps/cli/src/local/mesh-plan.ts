@@ -19,17 +19,17 @@ const SYSTEM_NAMESPACE = 'istio-system';
 /** A workload that is gone without a word is given this long to come back; a local process that was restarted needs no more. */
 const DISCONNECT_GRACE = '1s';
 
-/** The processes of the local mesh in the order of their start: who signs and who collects, who configures, then everything with a proxy. */
+/** The processes of the local mesh in the order of their start: who signs, who collects and who counts, who configures, then everything with a proxy. */
 export function planStages(plan: MeshPlan): Stage[] {
   const workloads = plan.workloads.flatMap((workload) => [planProgram(plan, workload), planSidecarOf(plan, workload)]);
-  return [[planCa(plan), planTelemetry(plan)], [planControlPlane(plan)], [planGateway(plan), ...workloads]];
+  return [[planCa(plan), planTelemetry(plan), planRateLimit(plan)], [planControlPlane(plan)], [planGateway(plan), ...workloads]];
 }
 
 /** The order of the end: the gateway lets no more in, sidecars drain, their programs go, then what all of them rested on. */
 export function stopRank(name: string): number {
   if (name === 'ingress-gateway') return 0;
   if (name.endsWith('-sidecar')) return 1;
-  if (name === 'telemetry' || name === 'control-plane') return 3;
+  if (name === 'telemetry' || name === 'rate-limit' || name === 'control-plane') return 3;
   return name === 'ca' ? 4 : 2;
 }
 
@@ -48,10 +48,23 @@ function planTelemetry({ ports, launch }: MeshPlan): ProcessDefinition {
   };
 }
 
+/** Always there: a limit of the whole mesh may be applied at any time. */
+function planRateLimit({ ports, launch }: MeshPlan): ProcessDefinition {
+  const flags = ['--rate-limit-port', ports.rateLimit, '--rate-limit-http-port', ports.rateLimitHttp];
+  return {
+    name: 'rate-limit',
+    title: 'rate limit service',
+    stopDeadlineMs: STOP_DEADLINE_MS,
+    launch: async () => launch('rate-limit', flags),
+  };
+}
+
 function planControlPlane({ home, ports, addresses, trustDomain, tokens, launch }: MeshPlan): ProcessDefinition {
   const files = ['--config', home.config, '--mesh-config', home.meshConfig, '--credentials', home.credentials];
   const listen = ['--xds-port', ports.xds, '--xds-mtls-port', ports.xdsMtls, '--debug-port', ports.debug];
-  const identity = [
+  const others = [
+    '--rate-limit-address',
+    `127.0.0.1:${ports.rateLimit}`,
     '--ca-address',
     addresses.ca,
     '--ca-root',
@@ -71,7 +84,7 @@ function planControlPlane({ home, ports, addresses, trustDomain, tokens, launch 
       const settle = isFirstStart ? ['--registration-settle', '0s'] : [];
       isFirstStart = false;
       const token = await tokens.issue({ name: 'control-plane', namespace: SYSTEM_NAMESPACE, serviceAccount: 'istiod' });
-      return launch('control-plane', [...files, ...listen, ...identity, ...settle, '--join-token-file', token]);
+      return launch('control-plane', [...files, ...listen, ...others, ...settle, '--join-token-file', token]);
     },
   };
 }

@@ -14,6 +14,8 @@ export interface MeshPorts {
   readonly xdsMtls: number;
   readonly ca: number;
   readonly caHttp: number;
+  readonly rateLimit: number;
+  readonly rateLimitHttp: number;
 }
 
 const LOCALHOST = '127.0.0.1';

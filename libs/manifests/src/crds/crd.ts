@@ -1,4 +1,4 @@
-import { KIND_NAMES, KINDS, type Kind } from '@mizzen/mesh-api';
+import { isOwnKind, KIND_NAMES, KINDS, type Kind } from '@mizzen/mesh-api';
 import { APP_LABELS, type KubeObject } from '../objects.ts';
 import { type JsonSchema, type StructuralSchema, structuralSchema } from './structural-schema.ts';
 
@@ -56,6 +56,7 @@ const ABOUT: Readonly<Record<Kind, About>> = {
   Telemetry: { description: 'Metrics, access logs and tracing of workloads.' },
   WasmPlugin: { description: 'A WebAssembly filter in the proxies.' },
   TrafficExtension: { description: 'A WebAssembly or Lua filter in the proxies.' },
+  RateLimit: { description: 'How many requests workloads and gateways take, each proxy for itself or the whole mesh together.' },
 };
 
 // Istio stores Telemetry in its old version still. Source: Istio's CRDs, 1.32 dev.
@@ -89,7 +90,7 @@ export function renderCrd(kind: Kind): KubeObject {
     spec: {
       group,
       names: {
-        categories: ['istio-io', group.replaceAll('.', '-')],
+        categories: [...(isOwnKind(kind) ? [] : ['istio-io']), group.replaceAll('.', '-')],
         kind,
         listKind: `${kind}List`,
         plural,

@@ -18,6 +18,7 @@ const tlsPolicy = (tls: string): string => `{host: a, trafficPolicy: {tls: {${tl
 const balancer = (settings: string): string => `{host: a, trafficPolicy: {loadBalancer: {${settings}}}}`;
 const server = (port: string, rest: string): string =>
   `{servers: [{port: {number: 443, name: p, protocol: ${port}}, hosts: ['*'], ${rest}}]}`;
+const rateLimit = (rest: string): string => `{rules: [{name: a, limit: {requests: 1}, ${rest}}]}`;
 const entry = (rest: string): string => `{hosts: [a.example.com], ports: [{number: 443, name: tls, protocol: TLS}], ${rest}}`;
 
 const VALID: readonly [Kind, string][] = [
@@ -63,6 +64,12 @@ const VALID: readonly [Kind, string][] = [
     'Sidecar',
     '{egress: [{port: {number: 3306, protocol: TCP, name: db}, bind: 127.0.0.1, captureMode: NONE, hosts: [./db]}, {hosts: ["*/*"]}]}',
   ],
+  ['RateLimit', '{rules: [{name: a, limit: {requests: 1}}]}'],
+  [
+    'RateLimit',
+    '{rules: [{name: a, match: {path: {}, methods: [GET], headers: {x-a: {}}, principals: ["*/sa/b", "a/*", "*"]}, limit: {requests: 1, unit: DAY}}]}',
+  ],
+  ['RateLimit', '{rules: [{name: a, scope: GLOBAL, by: [{header: x-a}, {attribute: CALLER}], denyOnFailure: true, limit: {requests: 1}}]}'],
 ];
 
 const INVALID: readonly [Kind, string, RegExp][] = [
@@ -208,6 +215,25 @@ const INVALID: readonly [Kind, string, RegExp][] = [
   ['Telemetry', '{selector: {}, targetRefs: []}', /selector and targetRefs exclude/],
   ['TrafficExtension', '{}', /exactly one of wasm and lua/],
   ['WasmPlugin', '{}', /url: "url" is required/],
+  ['RateLimit', '{}', /rules: "rules" is required/],
+  ['RateLimit', '{rules: [{name: a, limit: {requests: 0}}]}', /limit\.requests: .*1/],
+  ['RateLimit', '{rules: [{name: A b, limit: {requests: 1}}]}', /rules\[0\]\.name: "A b" is not a name/],
+  [
+    'RateLimit',
+    '{rules: [{name: a, limit: {requests: 1}}, {name: a, limit: {requests: 2}}]}',
+    /rules\[1\]\.name: "a" is the name of an earlier/,
+  ],
+  ['RateLimit', rateLimit('match: {routes: []}'), /match\.routes: an empty list matches nothing/],
+  ['RateLimit', rateLimit('match: {path: {exact: /a, prefix: /b}}'), /match\.path\.prefix: exact and prefix exclude/],
+  ['RateLimit', rateLimit('match: {headers: {":path": {exact: a}}}'), /headers\.:path: ":path" is not the name of a header/],
+  ['RateLimit', rateLimit('match: {headers: {a: {prefix: a, regex: b}}}'), /headers\.a\.regex: prefix and regex exclude/],
+  ['RateLimit', rateLimit('match: {principals: ["a/*/b"]}'), /principals\[0\]: .* has a "\*" inside/],
+  ['RateLimit', rateLimit('by: [{header: a}]'), /by: is for scope GLOBAL/],
+  ['RateLimit', rateLimit('denyOnFailure: true'), /denyOnFailure: is for scope GLOBAL/],
+  ['RateLimit', rateLimit('scope: GLOBAL, by: [{}]'), /by\[0\]: needs header or attribute/],
+  ['RateLimit', rateLimit('scope: GLOBAL, by: [{header: a, attribute: PATH}]'), /by\[0\]\.attribute: header and attribute exclude/],
+  ['RateLimit', rateLimit('scope: GLOBAL, by: [{header: a}, {header: A}]'), /by\[1\]: a is given twice/],
+  ['RateLimit', rateLimit('scope: GLOBAL, by: [{header: "a b"}]'), /by\[0\]\.header: "a b" is not the name of a header/],
 ];
 
 describe('validateSpec', () => {

@@ -9,6 +9,7 @@ import {
   validateRequestAuthentication,
   validateTrafficExtension,
 } from './policies.ts';
+import { validateRateLimit } from './rate-limit.ts';
 import type { SpecReport } from './report.ts';
 import { validateServiceEntry } from './service-entry.ts';
 import { validateSidecar } from './sidecar.ts';
@@ -33,6 +34,7 @@ const VALIDATORS: Validators = {
   Telemetry: checkAttachment,
   WasmPlugin: checkAttachment,
   TrafficExtension: validateTrafficExtension,
+  RateLimit: validateRateLimit,
 };
 
 /** What a schema cannot say: fields that exclude or need each other, names, sums. The spec fits its schema already. */

@@ -1,5 +1,6 @@
 import type { OutboundScope, ProxyView } from '@mizzen/model';
 import { IdentityMemo } from '../memo.ts';
+import { missingRateLimitCluster } from '../rate-limit/cluster.ts';
 import type { TranslatedResource, TranslateResult } from '../result.ts';
 import { inboundClusters } from './inbound-clusters.ts';
 import { serviceClusters } from './service-clusters.ts';
@@ -19,5 +20,6 @@ export function translateOutboundClusters(view: Pick<ProxyView, 'outboundScope' 
   return outbound.get([scope], () => [
     ...scope.services.flatMap((service) => serviceClusters(scope, service, view.endpoints.get(service))),
     ...specialClusters(scope),
+    ...missingRateLimitCluster(scope),
   ]);
 }

@@ -3,6 +3,7 @@ import type { MeshSnapshot } from '@mizzen/model';
 import { namedEndpoints } from './endpoints.ts';
 import { conflictingServers, unservedServers } from './gateway.ts';
 import { overruled } from './overruled.ts';
+import { diagnoseRateLimits } from './rate-limit.ts';
 import { subnetMatches } from './subnets.ts';
 import { unsupportedParts } from './unsupported.ts';
 import { diagnoseVirtualServices } from './virtual-service.ts';
@@ -20,5 +21,6 @@ export function diagnoseSnapshot(snapshot: MeshSnapshot): readonly Diagnostic[] 
     ...unservedServers(snapshot),
     ...namedEndpoints(snapshot),
     ...subnetMatches(snapshot),
+    ...diagnoseRateLimits(snapshot),
   ];
 }

@@ -13,6 +13,7 @@ const TRANSLATED: readonly Kind[] = [
   'WorkloadGroup',
   'Sidecar',
   'PeerAuthentication',
+  'RateLimit',
 ];
 
 const VALUES: Readonly<Record<string, unknown>> = { string: 'a', integer: 1, number: 1, boolean: true, object: { a: 'b' } };

@@ -145,6 +145,7 @@ export const SUPPORTED_FIELDS: Partial<Readonly<Record<Kind, readonly string[]>>
     'spec.outboundTrafficPolicy.mode',
   ],
   PeerAuthentication: ['spec.selector', 'spec.mtls', 'spec.portLevelMtls'],
+  RateLimit: ['spec.selector', 'spec.rules'],
 };
 
 /**

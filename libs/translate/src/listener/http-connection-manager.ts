@@ -7,6 +7,7 @@ import {
   HttpConnectionManagerSchema,
 } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { ADS_SOURCE, any, type Init, ZERO_DURATION } from '../messages.ts';
+import { rateLimitFilters } from '../rate-limit/filters.ts';
 import { accessLogs } from './access-log.ts';
 import { type HttpRole, httpFilters } from './http-filters.ts';
 import { tracing } from './tracing.ts';
@@ -31,7 +32,12 @@ export function httpConnectionManager(view: ProxyView, options: HcmOptions): Ini
   const config = any(HttpConnectionManagerSchema, {
     statPrefix: options.statPrefix,
     routeSpecifier: routeSpecifier(options.routes),
-    httpFilters: httpFilters({ role, client: view.node.client, protocol: options.protocol }),
+    httpFilters: httpFilters({
+      role,
+      client: view.node.client,
+      protocol: options.protocol,
+      rateLimits: role === 'outbound' ? [] : rateLimitFilters(view),
+    }),
     accessLog: accessLogs(view.mesh),
     ...(trace && { tracing: trace }),
     // The proxy of an application is told by it who calls; only at the edge is the address of the connection the client's.

@@ -15,11 +15,15 @@ import { FAULT_FILTER } from '../route/faults.ts';
 /** Where an HTTP connection manager stands. */
 export type HttpRole = 'inbound' | 'outbound' | 'gateway';
 
+type HttpFilterInit = Init<typeof HttpFilterSchema>;
+
 export interface HttpFilterContext {
   readonly role: HttpRole;
   readonly client: ClientKind;
   /** What the port is declared to speak; undefined where services share the connection manager. */
   readonly protocol: Protocol | undefined;
+  /** What limits requests here; by default nothing does. */
+  readonly rateLimits?: readonly HttpFilterInit[];
 }
 
 interface FilterEntry {
@@ -53,10 +57,14 @@ const HTTP_FILTERS: readonly FilterEntry[] = [
   { name: 'envoy.filters.http.router', config: () => any(RouterSchema, {}) },
 ];
 
-export function httpFilters({ role, client, protocol }: HttpFilterContext): Init<typeof HttpFilterSchema>[] {
+export function httpFilters({ role, client, protocol, rateLimits = [] }: HttpFilterContext): HttpFilterInit[] {
   const isWanted = (entry: FilterEntry): boolean =>
     (!entry.isOurs || client === 'mizzen') && (entry.protocol === undefined || entry.protocol === protocol);
-  return HTTP_FILTERS.filter(isWanted).map(({ name, config }) => ({ name, configType: { case: 'typedConfig', value: config(role) } }));
+  return HTTP_FILTERS.filter(isWanted).flatMap(({ name, config }): HttpFilterInit[] => {
+    const filter: HttpFilterInit = { name, configType: { case: 'typedConfig', value: config(role) } };
+    // After CORS: a page may read that it was refused, and preflights are not counted.
+    return name === CORS_FILTER ? [filter, ...rateLimits] : [filter];
+  });
 }
 
 // Source: istio pilot/pkg/xds/filters/filters.go GrpcStats (1.32 dev).

@@ -3,6 +3,7 @@ import type { FilterChainSchema, FilterSchema } from '@mizzen/xds-api/envoy/conf
 import type { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import { type Init, ZERO_DURATION } from '../messages.ts';
 import { PEER_EXCHANGE } from '../metadata-exchange.ts';
+import { hostLimits } from '../rate-limit/descriptors.ts';
 import { ANY_PATH } from '../route/matches.ts';
 import { retryPolicy } from '../route/retries.ts';
 import { meshServerTls } from './downstream-tls.ts';
@@ -119,6 +120,7 @@ function inboundRoutes(view: ProxyView, { protocol, cluster, host, port }: Inbou
         { retryIgnorePreviousHosts: false, ...view.mesh.defaultInboundHttpRetryPolicy },
         { meshDefault: undefined, isConsistentHash: false },
       );
+  const rateLimits = hostLimits(view.rateLimits);
   return {
     name: cluster,
     validateClusters: false,
@@ -126,6 +128,7 @@ function inboundRoutes(view: ProxyView, { protocol, cluster, host, port }: Inbou
       {
         name: `inbound|http|${port}`,
         domains: ['*'],
+        ...(rateLimits.length > 0 && { rateLimits }),
         routes: [
           {
             name: 'default',

@@ -3,6 +3,8 @@ import type { GatewayPorts, OutboundScope, VirtualServiceConfig } from '@mizzen/
 import { VirtualHost_TlsRequirementType, type VirtualHostSchema } from '@mizzen/xds-api/envoy/config/route/v3/route_components';
 import { type BoundServer, boundServers, httpRouteName, httpsRouteName, publicPort, serverHosts, sharedHosts } from '../gateway-servers.ts';
 import type { Init } from '../messages.ts';
+import { hostLimits } from '../rate-limit/descriptors.ts';
+import { withRouteLimits } from '../rate-limit/routes.ts';
 import { httpRoutes, type RouteInit } from './http-routes.ts';
 import { ANY_PATH } from './matches.ts';
 import { encodeVirtualHost, routeConfiguration, type TranslatedRoutes } from './route-configuration.ts';
@@ -30,11 +32,12 @@ export function gatewayRouteConfiguration(scope: OutboundScope, name: string, po
   if (hosts.size === 0)
     return routeConfiguration(name, [encodeVirtualHost({ name: `blackhole:${first.boundPort}`, domains: ['*'] })], { ignoresPort: true });
   const tlsPort = publicPort(HTTPS_PORT, ports);
-  const encoded = [...hosts.keys()]
-    .sort()
-    .map((host) =>
-      encodeVirtualHost(virtualHost({ name: `${host}:${first.boundPort}`, host, tlsPort }, hosts.get(host)), hosts.get(host)?.diagnostics),
-    );
+  const rateLimits = hostLimits(scope.rateLimits);
+  const encoded = [...hosts.keys()].sort().map((host) => {
+    const about = hosts.get(host);
+    const init = virtualHost({ name: `${host}:${first.boundPort}`, host, tlsPort }, about);
+    return encodeVirtualHost({ ...init, ...(rateLimits.length > 0 && { rateLimits }) }, about?.diagnostics);
+  });
   return routeConfiguration(name, encoded, { ignoresPort: true });
 }
 
@@ -49,18 +52,17 @@ function addServer(hosts: Map<string, GatewayVirtualHost>, scope: OutboundScope,
       if (isRedirectedToTls) virtualHost.isRedirectedToTls = true;
       if (virtualHost.contributors.has(virtualService)) continue;
       virtualHost.contributors.add(virtualService);
-      virtualHost.routes.push(
-        ...httpRoutes(virtualService, {
-          mesh: scope.mesh,
-          domain: scope.domain,
-          gateway: bound.gateway.key,
-          port: bound.server.port.number,
-          publicPort: bound.publicPort,
-          isTls: bound.kind === 'https',
-          read: (look) => look(scope),
-          report: (found) => virtualHost.diagnostics.push(found),
-        }),
-      );
+      const routes = httpRoutes(virtualService, {
+        mesh: scope.mesh,
+        domain: scope.domain,
+        gateway: bound.gateway.key,
+        port: bound.server.port.number,
+        publicPort: bound.publicPort,
+        isTls: bound.kind === 'https',
+        read: (look) => look(scope),
+        report: (found) => virtualHost.diagnostics.push(found),
+      });
+      virtualHost.routes.push(...withRouteLimits(routes, scope.rateLimits));
     }
   }
 }
