@@ -54,7 +54,7 @@ export const ingressGatewayApp: App<typeof ingressGatewaySettings> = {
       httpProxyPort: undefined,
       portMap,
       createProxy(options) {
-        const proxy = createProxy({ ...options, releasesStartMemory: true });
+        const proxy = createProxy({ ...options, releasesMemory: true });
         reopenAccessLogsOnSignal(proxy);
         return proxy;
       },

@@ -83,24 +83,28 @@ describe('mizzen proxy', () => {
   it.each([
     ['small', 1],
     ['large enough to be read in a process of its own', 3000],
-  ])('serves a bootstrap that is %s, and ends on SIGTERM', async (_, virtualHosts) => {
-    const backend = createServer((_request, response) => response.end('backend'));
-    backend.listen(0, '127.0.0.1');
-    await once(backend, 'listening');
-    const file = await bootstrapFile('ok.yaml', (backend.address() as AddressInfo).port, virtualHosts);
-    const child = run(['-c', file, '--concurrency', '1', '-l', 'error', '--drain-time-s', '0']);
-    const [line] = (await once(child.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
-    const { ready, listeners } = JSON.parse(String(line)) as { ready: boolean; listeners: Record<string, string> };
-    expect(ready).toBe(true);
-    const asked = request(`http://${listeners['in']}/`, { headers: { host: `h${virtualHosts - 1}` }, agent: false });
-    asked.end();
-    const [response] = (await once(asked, 'response')) as [IncomingMessage];
-    expect([response.statusCode, String((await once(response, 'data'))[0])]).toEqual([200, 'backend']);
-    child.kill('SIGTERM');
-    expect(await ended(child)).toMatchObject({ code: 0 });
-    backend.closeAllConnections();
-    backend.close();
-  });
+  ])(
+    'serves a bootstrap that is %s, and ends on SIGTERM',
+    async (_, virtualHosts) => {
+      const backend = createServer((_request, response) => response.end('backend'));
+      backend.listen(0, '127.0.0.1');
+      await once(backend, 'listening');
+      const file = await bootstrapFile('ok.yaml', (backend.address() as AddressInfo).port, virtualHosts);
+      const child = run(['-c', file, '--concurrency', '1', '-l', 'error', '--drain-time-s', '0']);
+      const [line] = (await once(child.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
+      const { ready, listeners } = JSON.parse(String(line)) as { ready: boolean; listeners: Record<string, string> };
+      expect(ready).toBe(true);
+      const asked = request(`http://${listeners['in']}/`, { headers: { host: `h${virtualHosts - 1}` }, agent: false });
+      asked.end();
+      const [response] = (await once(asked, 'response')) as [IncomingMessage];
+      expect([response.statusCode, String((await once(response, 'data'))[0])]).toEqual([200, 'backend']);
+      child.kill('SIGTERM');
+      expect(await ended(child)).toMatchObject({ code: 0 });
+      backend.closeAllConnections();
+      backend.close();
+    },
+    120_000,
+  );
 
   it('validates a bootstrap and names what is wrong with another', async () => {
     const file = await bootstrapFile('valid.yaml', 1);

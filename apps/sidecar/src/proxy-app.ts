@@ -22,6 +22,7 @@ import {
   type MeshProxy,
   type Predecessor,
   type ProxyOptions,
+  type Replaceable,
   reopenAccessLogsOnSignal,
   takeOver,
 } from '@mizzen/proxy';
@@ -58,7 +59,7 @@ export const proxySettings = {
     min: 0,
   }),
   parentShutdownTime: settings.integer('parent-shutdown-time-s', {
-    help: 'seconds after which a replaced proxy ends although it has connections',
+    help: 'seconds after which the proxy that this one replaces ends although it has connections',
     fallback: 900,
     min: 0,
   }),
@@ -88,11 +89,15 @@ export const proxyApp: App<typeof proxySettings> = {
       random: Math.random,
       logger,
       drainTimeMs: values.drainTime * 1000,
-      releasesStartMemory: true,
+      releasesMemory: true,
       onQuit: () => process.kill(process.pid, 'SIGTERM'),
       ...workers(values.concurrency, logger),
       ...(predecessor && { inherited: predecessor.listeners }),
-      restartEpoch: values.restartEpoch,
+      restart: {
+        epoch: values.restartEpoch,
+        generation: 1 + (predecessor?.generation ?? 0),
+        firstStartedMs: predecessor?.firstStartedMs,
+      },
       isReplaceable: !values.disableHotRestart,
     });
     if (values.mode === 'validate') await validate(proxy);
@@ -109,6 +114,9 @@ export const proxyApp: App<typeof proxySettings> = {
   },
 };
 
+/** How often the process before is asked what it counts; Envoy's stats_flush_interval is 5 s. */
+const TELL_COUNTS_MS = 1000;
+
 type ProxySettings = SettingsOf<typeof proxySettings>;
 
 function hotRestart({ baseId, concurrency }: ProxySettings): { readonly baseId: number; readonly concurrency: number } {
@@ -121,20 +129,22 @@ async function replace(
   { proxy, logger, stack, values }: { proxy: MeshProxy; logger: Logger; stack: CloseStack; values: ProxySettings },
 ): Promise<void> {
   await proxy.ready.until((isReady) => isReady);
-  predecessor?.replace();
+  predecessor?.replace({
+    parentShutdownMs: values.parentShutdownTime * 1000,
+    onCounts: (counts) => proxy.addParentCounts(counts),
+  });
   if (values.disableHotRestart) return;
-  const end = (): void => void process.kill(process.pid, 'SIGTERM');
   try {
     const stop = await awaitSuccessor(
       { ...hotRestart(values), logger },
       {
+        generation: 1 + (predecessor?.generation ?? 0),
+        firstStartedMs: predecessor?.firstStartedMs ?? Math.floor(performance.timeOrigin),
         listeningDescriptors: () => proxy.listeningDescriptors(),
         releaseAdmin: () => proxy.releaseAdmin(),
-        onReplaced() {
-          proxy.stopAccepting();
-          void proxy.drain().then(end);
-          setTimeout(end, values.parentShutdownTime * 1000).unref();
-        },
+        reclaimAdmin: () => proxy.reclaimAdmin(),
+        readCounts: () => proxy.readCounts(),
+        onReplaced: (replaced) => void endReplaced(proxy, replaced),
       },
     );
     stack.use({ close: async () => stop() });
@@ -142,6 +152,20 @@ async function replace(
     // Two proxies of one user need not know of each other; only replacing one of them then needs a number.
     logger.info({ reason: errorMessage(thrown) }, 'this proxy cannot be replaced by a hot restart');
   }
+}
+
+/** Drains and ends, at the latest when the new process says; tells that one until then what is counted. */
+async function endReplaced(proxy: MeshProxy, { parentShutdownMs, tell }: Parameters<Replaceable['onReplaced']>[0]): Promise<void> {
+  const tellCounts = async (): Promise<void> => tell(await proxy.readCounts());
+  proxy.stopAccepting();
+  await tellCounts();
+  const telling = setInterval(() => void tellCounts(), TELL_COUNTS_MS).unref();
+  const late = new Promise((resolve) => setTimeout(resolve, parentShutdownMs).unref());
+  await Promise.race([proxy.drain(), late]);
+  clearInterval(telling);
+  proxy.destroyConnections();
+  await tellCounts();
+  process.kill(process.pid, 'SIGTERM');
 }
 
 /** The threads beside this one; none for a single event loop. */

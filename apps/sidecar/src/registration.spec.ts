@@ -80,5 +80,5 @@ describe('a workload of a group with a probe', () => {
     await tlsModes(0);
     health = 204;
     await tlsModes(1);
-  }, 30_000);
+  });
 });

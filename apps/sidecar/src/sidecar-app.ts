@@ -63,7 +63,7 @@ export const sidecarApp: App<typeof sidecarSettings> = {
       httpProxyPort: values.httpProxyPort,
       portMap: new Map(),
       createProxy(options) {
-        const proxy = createProxy({ ...options, releasesStartMemory: true });
+        const proxy = createProxy({ ...options, releasesMemory: true });
         reopenAccessLogsOnSignal(proxy);
         return proxy;
       },

@@ -196,7 +196,7 @@ export function strictInbound(node: Node): Resources {
   const program = {
     name: cluster,
     type: 'STATIC',
-    connectTimeout: '1s',
+    connectTimeout: '10s',
     loadAssignment: { clusterName: cluster, endpoints: [{ lbEndpoints: [{ endpoint }] }] },
   };
   return { [TYPE_URL.listener]: [{ name: listener.name, body: listener }], [TYPE_URL.cluster]: [{ name: cluster, body: program }] };

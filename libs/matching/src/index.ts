@@ -34,7 +34,14 @@ export type { CompiledRedirect } from './redirect.ts';
 export { pathOnly, type RequestView } from './request.ts';
 export { type CompiledRetryPolicy, NO_RETRIES, RETRY_CONDITIONS, type RetryCondition } from './retry-policy.ts';
 export type { CompiledMirror, CompiledRouteAction, HostRewrite } from './route-action.ts';
-export { type CompiledAction, type CompiledRoute, type CompiledVirtualHost, compileRouteConfiguration, RouteTable } from './route-table.ts';
+export {
+  type CompiledAction,
+  type CompiledRoute,
+  type CompiledVirtualHost,
+  compileRouteConfiguration,
+  RouteTable,
+  type TracingReader,
+} from './route-table.ts';
 export type { MutationLists, RouteTarget } from './route-targets.ts';
 export { compileFullMatch, compileStringMatcher, compileSubstitution, type StringPredicate } from './strings.ts';
 export type { CompiledVirtualCluster } from './virtual-clusters.ts';

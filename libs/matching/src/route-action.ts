@@ -39,6 +39,8 @@ export interface CompiledRouteAction {
   chooseTarget(request: RequestView): RouteTarget | undefined;
   /** Every cluster named; `cluster_header` names none. */
   readonly clusters: readonly string[];
+  /** Its requests count against limits of their own. */
+  readonly hasHighPriority: boolean;
   readonly clusterNotFoundStatus: number;
   /** 0: no limit. Envoy's default of 15 s is filled in. */
   readonly timeoutMs: number;
@@ -90,11 +92,10 @@ const NOT_FOUND_STATUS: Readonly<Record<number, number>> = {
 export function compileRouteAction(action: RouteAction, context: RouteActionContext): CompiledRouteAction {
   const { field, match } = context;
   refuseFields(field, action, ['pathRewritePolicy', 'earlyDataPolicy', 'retryPolicyTypedConfig', 'hedgePolicy', 'cors']);
-  if (action.priority === RoutingPriority.HIGH)
-    field.child('priority').reject('HIGH is not supported by this proxy: all requests count as DEFAULT');
   const mirrors = action.requestMirrorPolicies.length > 0 ? action.requestMirrorPolicies : context.virtualHostMirrors;
   return {
     ...compileTargets(action, context, field),
+    hasHighPriority: action.priority === RoutingPriority.HIGH,
     clusterNotFoundStatus: NOT_FOUND_STATUS[action.clusterNotFoundResponseCode] ?? 503,
     timeoutMs: durationMs(action.timeout) ?? DEFAULT_TIMEOUT_MS,
     idleTimeoutMs: durationMs(action.idleTimeout),

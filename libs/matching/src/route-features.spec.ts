@@ -203,7 +203,6 @@ describe('a route configuration is refused by its place', () => {
     virtualHosts: [{ name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, ...route }] }],
   });
   it.each<[Json, RegExp]>([
-    [routes({ route: { cluster: 'c', priority: 'HIGH' } }), /routes\[0\]\.route\.priority: HIGH is not supported/],
     [
       routes({ route: { cluster: 'c', retryPolicy: { retryOn: 'http3-post-connect-failure' } } }),
       /retry_on: "http3-post-connect-failure" is not/,

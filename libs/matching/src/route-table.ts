@@ -1,3 +1,4 @@
+import type { JsonObject } from '@bufbuild/protobuf';
 import type { RouteConfiguration } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import {
   type Route as RouteMessage,
@@ -37,7 +38,14 @@ export interface CompiledVirtualHost {
   readonly includesIsTimeoutRetry: boolean;
   /** The group that a request is counted in; undefined: none. */
   readonly virtualClusterOf: VirtualClusterChoice;
+  /** By namespace, as access logs print it; undefined without. */
+  readonly metadata?: MetadataByNamespace | undefined;
 }
+
+/** Compiles what a route says of spans; rejects at the field what cannot be honoured. */
+export type TracingReader = (message: NonNullable<RouteMessage['tracing']>, field: Field) => object;
+
+export type MetadataByNamespace = Readonly<Record<string, JsonObject>>;
 
 export type CompiledAction =
   | { readonly kind: 'route'; readonly route: CompiledRouteAction }
@@ -56,8 +64,14 @@ export interface CompiledRoute {
   readonly statPrefix: string;
   /** Name of the span, '' for the default. */
   readonly decoratorOperation: string;
+  /** The other side is told it, by x-envoy-decorator-operation. */
+  readonly propagatesOperation: boolean;
   /** How much of a request body may be kept for retries; undefined: the listener's limit. */
   readonly requestBufferLimitBytes: number | undefined;
+  /** By namespace, as access logs print it; undefined without. */
+  readonly metadata?: MetadataByNamespace | undefined;
+  /** What `readTracing` made of its message; undefined without. */
+  readonly tracing?: object | undefined;
 }
 
 interface MatchableRoute extends CompiledRoute {
@@ -144,12 +158,13 @@ function holdsAll(conditions: readonly RequestCondition[], request: RequestView)
 
 /**
  * Compiles a route configuration. Anything that cannot be used is rejected by its place, and then there is no table: the caller
- * refuses the resource and keeps what it had. `filterConfigs` read what routes say to HTTP filters; without them it is not looked at.
+ * refuses the resource and keeps what it had. `filterConfigs` read what routes say to HTTP filters, `readTracing` what they say of spans;
+ * without them the one is not looked at, the other refused.
  */
 export function compileRouteConfiguration(
   message: RouteConfiguration,
   at: Field = new Field('', []),
-  options: { readonly filterConfigs?: FilterConfigCompilers | undefined } = {},
+  options: { readonly filterConfigs?: FilterConfigCompilers | undefined; readonly readTracing?: TracingReader | undefined } = {},
 ): { readonly table: RouteTable | undefined; readonly rejections: readonly FieldRejection[] } {
   const before = at.rejections.length;
   refuseFields(at, message, ['vhds', 'clusterSpecifierPlugins']);
@@ -158,6 +173,7 @@ export function compileRouteConfiguration(
     mostSpecificWins: message.mostSpecificHeaderMutationsWins,
     filterConfig: NO_FILTER_CONFIG.extend(message.typedPerFilterConfig, options.filterConfigs, at),
     filterConfigs: options.filterConfigs,
+    readTracing: options.readTracing,
     mirrors: message.requestMirrorPolicies,
     maxDirectBodyBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_BODY_BYTES,
   };
@@ -192,6 +208,7 @@ interface Level {
   readonly mostSpecificWins: boolean;
   readonly filterConfig: PerFilterConfig;
   readonly filterConfigs: FilterConfigCompilers | undefined;
+  readonly readTracing: TracingReader | undefined;
   readonly mirrors: VirtualHost['requestMirrorPolicies'];
   readonly maxDirectBodyBytes: number;
 }
@@ -227,6 +244,7 @@ function compileVirtualHost(message: VirtualHost, outer: Level, field: Field): V
     rateLimits: compileRateLimits(message.rateLimits, field.child('rate_limits')),
     includesIsTimeoutRetry: message.includeIsTimeoutRetryHeader,
     virtualClusterOf: compileVirtualClusters(message.virtualClusters, field.child('virtual_clusters')),
+    metadata: message.metadata?.filterMetadata,
   };
   const level: Level = {
     ...outer,
@@ -246,6 +264,7 @@ function compileVirtualHost(message: VirtualHost, outer: Level, field: Field): V
           filterConfig: NO_FILTER_CONFIG,
           statPrefix: '',
           decoratorOperation: '',
+          propagatesOperation: false,
           requestBufferLimitBytes: undefined,
         };
   return {
@@ -266,7 +285,7 @@ function compileRoute(
   const mutations = levelMutations(message, level.mutations, field, level.mostSpecificWins);
   const filterConfig = level.filterConfig.extend(message.typedPerFilterConfig, level.filterConfigs, field);
   const { path, conditions } = compileMatch(message, field.child('match'));
-  refuseFields(field, message, ['tracing']);
+  if (level.readTracing === undefined) refuseFields(field, message, ['tracing']);
   return {
     name: message.name,
     virtualHost: parent.virtualHost,
@@ -275,7 +294,10 @@ function compileRoute(
     filterConfig,
     statPrefix: message.statPrefix,
     decoratorOperation: message.decorator?.operation ?? '',
+    propagatesOperation: (message.decorator?.operation ?? '') !== '' && (message.decorator?.propagate ?? true),
     requestBufferLimitBytes: message.perRequestBufferLimitBytes ?? parent.message.perRequestBufferLimitBytes,
+    metadata: message.metadata?.filterMetadata,
+    tracing: message.tracing === undefined ? undefined : level.readTracing?.(message.tracing, field.child('tracing')),
     path,
     conditions,
   };

@@ -6,6 +6,8 @@ import type { RequestView } from './request.ts';
 /** A group of requests of a virtual host that is counted on its own. */
 export interface CompiledVirtualCluster {
   readonly name: string;
+  /** It takes what no group does: counted, but no name that access logs print. */
+  readonly isCatchAll?: boolean;
 }
 
 export type VirtualClusterChoice = (request: RequestView) => CompiledVirtualCluster | undefined;
@@ -21,6 +23,6 @@ export function compileVirtualClusters(messages: readonly VirtualCluster[], fiel
     if (message.headers.length === 0) at.child('headers').reject('needs at least one matcher');
     return { group: { name: message.name }, conditions: compileRequestHeaders(message.headers, at) };
   });
-  const other: CompiledVirtualCluster = { name: 'other' };
+  const other: CompiledVirtualCluster = { name: 'other', isCatchAll: true };
   return (request) => groups.find(({ conditions }) => conditions.every((holds) => holds(request)))?.group ?? other;
 }

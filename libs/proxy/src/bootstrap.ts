@@ -11,6 +11,8 @@ import {
   LayeredRuntimeSchema,
   RuntimeLayerSchema,
 } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
+import type { ClusterManagerOptions } from './cluster/cluster-manager.ts';
+import { ConfigError } from './config/config-error.ts';
 import { refuseUnsupportedFields } from './config/unsupported-fields.ts';
 import { maxConnectionsOf } from './listener/connection-limits.ts';
 
@@ -71,8 +73,47 @@ export function checkBootstrap(bootstrap: Bootstrap): void {
   try {
     refuseUnsupportedFields(BootstrapSchema, bootstrap, { supported: SUPPORTED });
     maxConnectionsOf(bootstrap.overloadManager);
+    checkLocalCluster(bootstrap);
+    checkExtensions(bootstrap);
   } catch (thrown) {
     throw new MizzenError('MIZZEN_BOOTSTRAP', `the bootstrap cannot be used: ${errorMessage(thrown)}`, { cause: thrown });
+  }
+}
+
+function checkLocalCluster(bootstrap: Bootstrap): void {
+  const zone = localZoneOf(bootstrap);
+  if (zone === undefined || bootstrap.staticResources?.clusters.some(({ name }) => name === zone.clusterName) === true) return;
+  throw new ConfigError('cluster_manager.local_cluster_name', `names no cluster of static_resources: ${zone.clusterName}`);
+}
+
+/** The cluster of proxies like this one, and `region/zone/sub_zone` of this one; undefined where the bootstrap names no such cluster. */
+export function localZoneOf({ clusterManager, node }: Bootstrap): ClusterManagerOptions['localZone'] {
+  const clusterName = clusterManager?.localClusterName ?? '';
+  if (clusterName === '') return undefined;
+  const at = node?.locality;
+  return { clusterName, locality: at === undefined ? undefined : `${at.region}/${at.zone}/${at.subZone}` };
+}
+
+/** Compiles what stands at `path` of a bootstrap. Throws MIZZEN_BOOTSTRAP with that place. */
+export function atBootstrap<T>(path: string, compile: () => T): T {
+  try {
+    return compile();
+  } catch (thrown) {
+    const reason = errorMessage(thrown);
+    throw new MizzenError('MIZZEN_BOOTSTRAP', `the bootstrap cannot be used: ${path}.${reason}`, { cause: thrown });
+  }
+}
+
+/** Internal listeners need no extension here; of the others this proxy has none. */
+const INTERNAL_LISTENER = 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener';
+
+function checkExtensions({ bootstrapExtensions }: Bootstrap): void {
+  for (const [index, { name, typedConfig }] of bootstrapExtensions.entries()) {
+    const type = typedConfig?.typeUrl.slice(typedConfig.typeUrl.lastIndexOf('/') + 1) ?? '';
+    if (type === INTERNAL_LISTENER) continue;
+    const hint =
+      name === 'envoy.bootstrap.workload_discovery' ? '; leave METADATA_DISCOVERY off, proxies tell each other by headers' : '; remove it';
+    throw new ConfigError(`bootstrap_extensions[${index}]`, `${name || type} is not supported by this proxy${hint}`);
   }
 }
 

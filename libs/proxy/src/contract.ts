@@ -2,12 +2,13 @@ import type { Socket } from 'node:net';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Clock, Logger, Random } from '@mizzen/core';
 import type { RouteTable } from '@mizzen/matching';
-import type { DestinationService, HeaderReader, PeerMetadata, ResponseFlag, StreamInfo } from '@mizzen/telemetry';
+import type { DestinationService, HeaderReader, PeerMetadata, ResponseFlag, StreamInfo, TrySpan } from '@mizzen/telemetry';
 import type { HttpConnectionManager } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import type { RuntimeValues } from './config/runtime-values.ts';
 import type { Http2ClientOptions } from './http2/options.ts';
 import type { ClusterStats } from './observe/cluster-stats.ts';
 import type { StatRegistry } from './observe/stat-registry.ts';
+import type { ProcessShare } from './workers/process-share.ts';
 
 /** Where a socket is bound or connected to. */
 export type SocketAddress =
@@ -39,6 +40,10 @@ export interface TlsInfo {
 export interface ListenerInfo {
   readonly name: string;
   readonly direction: 'inbound' | 'outbound' | 'unspecified';
+  /** `drain_type: MODIFY_ONLY`: its connections are not asked to end because /healthcheck/fail was called. */
+  readonly drainsOnModifyOnly?: boolean;
+  /** Of its message, by namespace; absent without. */
+  readonly metadata?: Readonly<Record<string, JsonObject>>;
 }
 
 /**
@@ -60,6 +65,8 @@ export interface StreamObservers {
 export interface ActiveSpan {
   /** Trace headers that the upstream request must carry instead of those that it has (lower-case names). */
   readonly headersToSet: readonly (readonly [name: string, value: string])[];
+  /** Begins the span of a try; its headers take the place of those. undefined where tries have no spans. */
+  readonly startTry?: (() => TrySpan) | undefined;
   /** Ends and records the span; called right before `onStreamEnd`. */
   end(info: StreamInfo): void;
 }
@@ -95,8 +102,12 @@ export interface DownstreamConnection {
   readonly originalDestination: SocketAddress | undefined;
   readonly tls: TlsInfo | undefined;
   readonly listener: ListenerInfo;
+  /** Of the filter chain that took it. */
+  readonly filterChainName?: string;
   /** SNI of a connection that passes as TLS or ended here, as an inspector read it; absent without (then look at `tls`). */
   readonly requestedServerName?: string;
+  /** The socket's own address, where `localAddress` came by the PROXY protocol or from the kernel; absent where both are the same. */
+  readonly directLocalAddress?: SocketAddress;
   /** The socket's own peer, where `remoteAddress` came by the PROXY protocol; absent where both are the same. */
   readonly directRemoteAddress?: SocketAddress;
   /** What filters before the last one found out; absent where none of them looks. */
@@ -111,8 +122,19 @@ export interface ConnectionFilterState {
   peer?: PeerMetadata;
   /** By namespace, as RBAC and access logs read it: TLVs of the PROXY protocol. */
   dynamicMetadata?: Record<string, Record<string, JsonValue>>;
+  /** Objects that filters set, by key. Source: envoy docs, Well Known Filter State Objects (1.40). */
+  objects?: Map<string, FilterStateObject>;
   /** The PROXY header that came, with the TLVs that `pass_through_tlvs` lets through: for upstreams that are sent one. */
   proxyHeader?: ProxyHeader;
+}
+
+/** A text that a filter left for other parts. */
+export interface FilterStateObject {
+  readonly value: string;
+  /** Nobody sets it again. */
+  readonly isReadOnly: boolean;
+  /** Whether a connection that goes on to a listener of this process takes it along: not, to the next one, to all. */
+  readonly sharing: 'none' | 'once' | 'transitive';
 }
 
 /** A PROXY protocol header. Source: the PROXY protocol, haproxy doc/proxy-protocol.txt §2. */
@@ -146,8 +168,19 @@ export interface NetworkFilter {
   readonly activeConnections: number;
 }
 
+/** One endpoint by its address, as access logs print it. */
+export interface AskedEndpoint {
+  readonly address: string;
+  /** No other one will do. */
+  readonly isStrict: boolean;
+}
+
 /** What a load balancer may look at. */
 export interface LoadBalancerContext {
+  /** `host` or `host:port` that the client wants of a forward proxy, where it is not what `:authority` says. */
+  readonly forwardedHost?: string | undefined;
+  /** Goes before every policy, where the endpoint is there and its health is one of those that the cluster says. */
+  readonly askedEndpoint?: AskedEndpoint | undefined;
   /** Hash of the route's hash policy, of 64 bits or a number of 32, unsigned; or undefined. */
   readonly hash: bigint | number | undefined;
   /** `envoy.lb` metadata that endpoints must carry, for clusters with subsets. */
@@ -169,7 +202,11 @@ export interface UpstreamEndpoint {
   /** The name that the address was resolved from, for auto_host_rewrite; '' where there is none. */
   readonly hostname: string;
   readonly cluster: UpstreamCluster;
+  /** What this is a view of, where it is of another priority: the pools of both end together. */
+  readonly ordinary?: UpstreamEndpoint;
   readonly peer: PeerMetadata | undefined;
+  /** Of its message, by namespace; undefined without. */
+  readonly metadata?: Readonly<Record<string, JsonObject>> | undefined;
   /** Requests (or TCP connections) under way; the router counts up and down, least request reads. */
   activeRequests: number;
   readonly stats: EndpointStats;
@@ -191,6 +228,7 @@ export interface EndpointStats {
   requestsTotal: number;
   requestsSuccess: number;
   requestsError: number;
+  requestsTimeout: number;
   connectionsTotal: number;
   connectionsActive: number;
   connectFailures: number;
@@ -206,18 +244,60 @@ export interface UpstreamConnecting {
   cancel(): void;
 }
 
+/**
+ * What a connection must be like for the request or client that it is made for, besides what its endpoint says of all of them. Requests with
+ * equal keys share connections. Source: envoy Network::TransportSocketOptions (1.40).
+ */
+export interface ConnectionNeeds {
+  readonly key: string;
+  /** SNI in the place of the TLS context's. */
+  readonly serverName?: string | undefined;
+  /** One of these names must be in the server's certificate, besides what the TLS context demands. */
+  readonly subjectAltNames?: readonly string[] | undefined;
+  /** Offered by ALPN in the place of all else. */
+  readonly alpn?: readonly string[] | undefined;
+  /** Who is sent, where the endpoint's transport socket begins with a PROXY header. */
+  readonly proxyHeader?: ProxyHeader | undefined;
+}
+
 export interface ConnectHandler {
   /**
    * HTTP goes over the connection, in one of these versions (`h2`, `http/1.1`), and not bytes that nobody looks into. A server of the mesh is
    * told so by ALPN, another one where the TLS context has no ALPN of its own.
    */
   readonly alpn?: readonly string[];
-  /** Who is sent, where the endpoint's transport socket begins with a PROXY header: only who carries one client per connection can say. */
-  readonly proxyHeader?: ProxyHeader;
+  /** The counts that it takes part in, where those are not the cluster's. */
+  readonly countedIn?: UpstreamCluster['active'];
+  /** What the connection must be like for the one that it is made for. */
+  readonly needs?: ConnectionNeeds | undefined;
   /** The socket is connected (TLS finished), paused, TCP_NODELAY set. */
   onConnected(socket: Socket, tls: TlsInfo | undefined): void;
   /** `reason` is what %UPSTREAM_TRANSPORT_FAILURE_REASON% prints for TLS failures, or the system error; `isTimeout` for connect_timeout. */
   onFailed(failure: { readonly reason: string; readonly isTls: boolean; readonly isTimeout: boolean }): void;
+}
+
+/** Names that requests bring, and their addresses. */
+export interface DnsHosts {
+  readonly name: string;
+  /** Sees to it that a host (`name` or `name:port`) is resolved; `onAnswered` is called once after 'pending', be the answer one or none. */
+  load(authority: string, defaultPort: number, onAnswered: () => void): DnsLoad;
+}
+
+/** 'failed': there is no such name; 'overflow': there are too many names; 'pending-overflow': too many requests wait. */
+export type DnsLoad =
+  | { readonly kind: 'known' | 'failed' | 'overflow' | 'pending-overflow' }
+  | { readonly kind: 'pending'; cancel(): void };
+
+/** How connections of a cluster depend on requests. Source: envoy UpstreamHttpProtocolOptions, ProxyProtocolUpstreamTransport (1.40). */
+export interface ConnectionsByRequest {
+  /** SNI is the request's host. */
+  readonly setsServerName: boolean;
+  /** The server's certificate must carry the request's host. */
+  readonly verifiesHost: boolean;
+  /** The request header that is read in the place of the host, lower-case; '' for none. */
+  readonly hostHeader: string;
+  /** Connections begin with a PROXY header. */
+  readonly sendsProxyHeader: boolean;
 }
 
 export type UpstreamProtocol = 'http1' | 'http2' | 'auto' | 'downstream';
@@ -227,6 +307,8 @@ export interface UpstreamCluster {
   readonly name: string;
   /** alt_stat_name or the name. */
   readonly observabilityName: string;
+  /** Of its message, by namespace; undefined without. */
+  readonly metadata?: Readonly<Record<string, JsonObject>> | undefined;
   readonly service: DestinationService | undefined;
   /** The service is outside of the mesh: its metadata says `istio.external`, as Istio marks clusters of MESH_EXTERNAL services. */
   readonly isExternal: boolean;
@@ -249,6 +331,10 @@ export interface UpstreamCluster {
    * exchange. undefined without it.
    */
   readonly metadataExchangeProtocol?: string | undefined;
+  /** What of a connection depends on the request that it is made for; undefined where nothing does. */
+  readonly connectionsByRequest?: ConnectionsByRequest | undefined;
+  /** Of a dynamic forward proxy, whose requests say where they go. */
+  readonly dynamicHosts?: { readonly cache: DnsHosts; readonly defaultPort: number } | undefined;
   /** The cluster is one endpoint that is an internal listener: the connection is handed over inside the process. */
   readonly internalListener: string | undefined;
   readonly limits: {
@@ -263,6 +349,8 @@ export interface UpstreamCluster {
   };
   /** Live counts that the limits apply to; shared by all who use the cluster. */
   readonly active: { connections: number; pendingRequests: number; requests: number; retries: number };
+  /** The same for requests of routes with priority HIGH, which have limits and connections of their own. */
+  readonly highPriority?: UpstreamCluster;
   readonly stats: ClusterStats;
   /** undefined when no endpoint is there or healthy: 503 UH. */
   chooseEndpoint(context: LoadBalancerContext): UpstreamEndpoint | undefined;
@@ -284,12 +372,16 @@ export interface ProxyContext {
   readonly runtimeValues: RuntimeValues;
   /** undefined when there is no such cluster: 503 NC. */
   cluster(name: string): UpstreamCluster | undefined;
+  /** The names that dynamic forward proxies resolved, by the name of their cache. */
+  dnsHosts?(name: string): DnsHosts | undefined;
   /** Hands a connection over to an internal listener of this process. False when there is none of that name. */
   handToInternalListener(name: string, connection: DownstreamConnection): boolean;
   /** The cluster that this proxy says it belongs to (node.cluster), or ''. */
   readonly nodeCluster: string;
   /** This proxy as it tells others of itself: node id and the value of x-envoy-peer-metadata. */
   readonly localPeer: { readonly nodeId: string; readonly metadataHeader: string; readonly metadata: PeerMetadata };
-  /** Whether the process is draining: HTTP/1.1 answers then carry `connection: close`. */
-  isDraining(): boolean;
+  /** What is counted together with the other event loops of the process; undefined where there are none. */
+  readonly share?: ProcessShare | undefined;
+  /** Whether the process is draining, as far as that means connections of a listener: HTTP/1.1 answers then carry `connection: close`. */
+  isDraining(listener?: ListenerInfo): boolean;
 }

@@ -42,7 +42,7 @@ function tcpProxy(fields: JsonObject): JsonObject {
 
 function cluster(name: string, ...ports: number[]): JsonValue {
   const endpoints = [{ lb_endpoints: ports.map((port) => ({ endpoint: { address: address(port) } })) }];
-  return { name, type: 'STATIC', connect_timeout: '2s', load_assignment: { cluster_name: name, endpoints } };
+  return { name, type: 'STATIC', connect_timeout: '10s', load_assignment: { cluster_name: name, endpoints } };
 }
 
 function echoListener(filters: readonly JsonValue[], more: JsonObject = {}): JsonValue {

@@ -29,14 +29,14 @@ async function startUpgrading(): Promise<number> {
 }
 
 /** `http`, `ws` and `tcp` inbound, `out` outbound; responses of the back end stay open with the test. */
-async function startDraining(): Promise<{ running: RunningProxy; responses: ServerResponse[] }> {
+async function startDraining(drainTimeMs = DRAIN_MS): Promise<{ running: RunningProxy; responses: ServerResponse[] }> {
   const responses: ServerResponse[] = [];
   const backend = await startHttpBackend(cleanup, '', (incoming, response) => {
     if (incoming.url === '/') return void response.end('well');
     responses.push(response);
     response.write('begun ');
   });
-  const running = await startProxy(cleanup, '', { drainTimeMs: DRAIN_MS });
+  const running = await startProxy(cleanup, '', { drainTimeMs });
   running.apply('cluster', {
     app: staticCluster('app', [backend]),
     echo: staticCluster('echo', [await startEcho(cleanup)]),
@@ -124,26 +124,26 @@ describe('the end of a proxy', () => {
     await closed;
     const lasted = performance.now() - startedMs;
     expect(lasted).toBeGreaterThanOrEqual(DRAIN_MS - 1);
-    expect(lasted).toBeLessThan(DRAIN_MS + 1500);
+    expect(lasted).toBeLessThan(DRAIN_MS + 10_000);
     await Promise.all(cut);
     expect(running.proxy.activeConnections()).toBe(0);
   });
 
   it('comes as soon as the last exchange is over', async () => {
-    const { running, responses } = await startDraining();
+    const { running, responses } = await startDraining(30_000);
     const answer = await begunHttp1(running.portOf('http'));
     const startedMs = performance.now();
     const closed = running.proxy.close();
     responses[0]?.end('ended');
     expect(await textOf(answer)).toBe('begun ended');
     await closed;
-    expect(performance.now() - startedMs).toBeLessThan(DRAIN_MS);
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
   });
 });
 
 describe('/drain_listeners?inboundonly&graceful', () => {
   it('asks inbound connections to end, still takes new ones for the drain time, and leaves outbound alone', async () => {
-    const { running, responses } = await startDraining();
+    const { running, responses } = await startDraining(3000);
     const [http, out] = [running.portOf('http'), running.portOf('out')];
     const outbound = [http1Client(cleanup, { port: () => out }), http2Client(cleanup, { port: () => out })];
     for (const client of outbound) await client.get('/');

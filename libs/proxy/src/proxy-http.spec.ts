@@ -156,9 +156,9 @@ async function viaTunnel(port: number, authority: string, path: string): Promise
 
 describe('HTTP through the explicit proxy', () => {
   it('routes the absolute form to the service, logs it and counts it', async () => {
-    const { port, log, admin } = await startExplicitProxy();
+    const { port, logged, admin } = await startExplicitProxy();
     expect(await viaProxy(port, 'http://reviews:9080/reviews/1')).toEqual({ status: 200, body: 'reviews GET /reviews/1 reviews:9080' });
-    expect(log).toEqual(['GET /reviews/1 200 - outbound|9080||reviews.default.svc.cluster.local default']);
+    expect(await logged()).toEqual(['GET /reviews/1 200 - outbound|9080||reviews.default.svc.cluster.local default']);
     const metrics = (await admin('/stats/prometheus')).body;
     expect(metrics).toMatch(
       /istio_requests_total\{reporter="source",source_workload="productpage-v1",.*destination_workload="reviews-v1",.*destination_service="reviews\.default\.svc\.cluster\.local",.*response_code="200",.*\} 1\n/,
@@ -168,9 +168,9 @@ describe('HTTP through the explicit proxy', () => {
   });
 
   it('routes a CONNECT tunnel to a service by the same routes, through the internal listener', async () => {
-    const { port, log, admin } = await startExplicitProxy();
+    const { port, logged, admin } = await startExplicitProxy();
     expect(await viaTunnel(port, 'reviews:9080', '/reviews/2')).toEqual({ status: 200, body: 'reviews GET /reviews/2 reviews:9080' });
-    expect(log).toEqual([
+    expect(await logged(2)).toEqual([
       'CONNECT - 200 - connect_http -',
       'GET /reviews/2 200 - outbound|9080||reviews.default.svc.cluster.local default',
     ]);
@@ -180,19 +180,19 @@ describe('HTTP through the explicit proxy', () => {
   });
 
   it('passes what it does not know through, in both forms, to where the request says', async () => {
-    const { port, log } = await startExplicitProxy();
+    const { port, logged } = await startExplicitProxy();
     const other = await startBackend('other');
     expect(await viaProxy(port, `http://127.0.0.1:${other}/x`)).toEqual({ status: 200, body: `other GET /x 127.0.0.1:${other}` });
     expect(await viaTunnel(port, `localhost:${other}`, '/y')).toEqual({ status: 200, body: `other GET /y localhost:${other}` });
-    expect(log[0]).toBe('GET /x 200 - PassthroughCluster allow_any');
+    expect((await logged())[0]).toBe('GET /x 200 - PassthroughCluster allow_any');
   });
 
   it('answers 503 with UH for a service without endpoints', async () => {
-    const { port, log, apply } = await startExplicitProxy();
+    const { port, logged, apply } = await startExplicitProxy();
     const cluster = 'outbound|9080||reviews.default.svc.cluster.local';
     apply('endpoint', { [cluster]: { cluster_name: cluster, endpoints: [] } });
     expect(await viaProxy(port, 'http://reviews:9080/reviews/1')).toEqual({ status: 503, body: 'no healthy upstream' });
-    expect(log).toEqual([`GET /reviews/1 503 UH ${cluster} default`]);
+    expect(await logged()).toEqual([`GET /reviews/1 503 UH ${cluster} default`]);
   });
 
   it('changes routes under load without a failed request', async () => {

@@ -45,7 +45,7 @@ describe('the configuration of Istio', () => {
     expect(running.apply('listener', { l: listener([], { access_log, filter_chains }) })).toEqual([]);
     const port = running.portOf('l');
     expect(await exchange(port, 'hello')).toBe('');
-    expect(running.log).toEqual([`NR filter_chain_not_found 127.0.0.1:${port}\n`]);
+    expect(await running.logged()).toEqual([`NR filter_chain_not_found 127.0.0.1:${port}\n`]);
   });
 
   it('refuses access logs of a listener for anything else', async () => {

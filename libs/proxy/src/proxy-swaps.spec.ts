@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { request, type ServerResponse } from 'node:http';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { freePort } from '@mizzen/testing';
 import { DownstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { type Answered, http1Client, http2Client, startHttpBackend, underLoad } from './testing/clients.ts';
 import { any, Cleanup, createAuthority, keyPairSecret, type RunningProxy, startProxy } from './testing/harness.ts';
@@ -17,7 +18,7 @@ const rds = (name: string): JsonObject => ({ rds: { route_config_name: name, con
 const edsCluster = (more: JsonObject): JsonValue => ({
   name: 'eds',
   type: 'EDS',
-  connect_timeout: '1s',
+  connect_timeout: '10s',
   eds_cluster_config: { eds_config: { ads: {} } },
   ...more,
 });
@@ -185,10 +186,7 @@ describe('a listener', () => {
     const port = (): number => mesh.portOf('l');
     const clients = [http1Client(cleanup, { port }), http2Client(cleanup, { port })];
     await Promise.all(clients.map((client) => client.get('/')));
-    const probe = createServer().listen(0, '127.0.0.1');
-    await once(probe, 'listening');
-    const free = (probe.address() as { port: number }).port;
-    await new Promise((resolve) => probe.close(resolve));
+    const free = await freePort();
     expect(mesh.apply('listener', { l: httpListener(rds('routes'), { address: address(free) }) })).toEqual([]);
     expect(mesh.portOf('l')).toBe(free);
     expect(await refusal(old)).toBe('ECONNREFUSED');

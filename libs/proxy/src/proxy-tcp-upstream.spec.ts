@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, TLSSocket } from 'node:tls';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { freePort } from '@mizzen/testing';
 import { RouterSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/router/v3/router';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { TcpProxySchema } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
@@ -44,16 +45,6 @@ function cluster(port: number, more: JsonObject = {}): JsonValue {
 const TCP = { name: 'tcp', typed_config: any(TcpProxySchema, { stat_prefix: 'tcp', cluster: 'up' }) };
 
 /** Nobody listens there now. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 const ANY_HEADER = { allowsV1: true, allowsV2: true, allowsNone: false };
 
 /** Takes the PROXY header off what comes, then lets `serve` have the connection; resolves with the source port in the header. */
@@ -344,6 +335,7 @@ describe('tunneling_config', () => {
     expect(await exchange(start.portOf('l'), 'hello')).toBe('greeting hello');
     const large = 'x'.repeat(3_000_000);
     expect((await exchange(start.portOf('l'), large)).length).toBe('greeting '.length + large.length);
+    expect((await start.admin('/stats')).body).toMatch(/^cluster\.up\.upstream_rq_total: 2$/m);
   });
 
   it('closes the connection where the tunnel is refused', async () => {

@@ -238,6 +238,8 @@ describe('a TLS upstream', () => {
       socket.pipe(socket);
     });
     server.on('tlsClientError', () => {});
+    // Node leaves a connection that is given up before its first byte open on this side.
+    server.on('connection', (socket: Socket) => cleanup.add(() => socket.destroy()));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     cleanup.add(() => server.close());
@@ -263,7 +265,7 @@ describe('a TLS upstream', () => {
     const hash = new X509Certificate(foreign.chain).fingerprint256;
     expect((await through({ verify_certificate_hash: [hash] }, foreign)).answer).toBe('ping');
     const refused = await through({ verify_certificate_hash: [hash] }, client);
-    expect(refused).toEqual({ answer: '', log: 'TLS error: ERR_TLS_CERTIFICATE_HASH' });
+    expect(refused).toEqual({ answer: '', log: 'TLS_error:_ERR_TLS_CERTIFICATE_HASH' });
     expect((await through({ verify_certificate_hash: [hash], trusted_ca: { inline_string: authority.root } }, foreign)).answer).toBe('');
   });
 
@@ -272,6 +274,6 @@ describe('a TLS upstream', () => {
     expect((await through({ ...roots, trust_chain_verification: 'ACCEPT_UNTRUSTED' }, foreign)).answer).toBe('ping');
     const refused = await through(roots, foreign);
     expect(refused.answer).toBe('');
-    expect(refused.log).toMatch(/^TLS error: /);
+    expect(refused.log).toMatch(/^TLS_error:_/);
   });
 });

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { freePort } from '@mizzen/testing';
 import { TYPE_URL, type XdsSubscription } from '@mizzen/xds-api';
 import { RouterSchema } from '@mizzen/xds-api/envoy/extensions/filters/http/router/v3/router';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
@@ -18,7 +19,7 @@ function address(port: number): JsonValue {
 }
 
 function edsCluster(name: string, more: Record<string, JsonValue> = {}): JsonValue {
-  return { name, type: 'EDS', connect_timeout: '1s', eds_cluster_config: { eds_config: { ads: {} } }, ...more };
+  return { name, type: 'EDS', connect_timeout: '10s', eds_cluster_config: { eds_config: { ads: {} } }, ...more };
 }
 
 function assignment(name: string, ports: readonly number[]): JsonValue {
@@ -40,16 +41,6 @@ function httpListener(routeConfigName: string): JsonValue {
     http_filters: [{ name: 'router', typed_config: any(RouterSchema) }],
   });
   return { address: address(0), filter_chains: [{ filters: [{ name: 'hcm', typed_config: manager }] }] };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** A proxy with one TCP listener to an EDS cluster `app`. */

@@ -30,7 +30,7 @@ static_resources:
               log_format: {text_format_source: {inline_string: "%BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% %RESPONSE_FLAGS%\\n"}}
   clusters:
   - name: echo
-    connect_timeout: 1s
+    connect_timeout: 10s
     type: STATIC
     load_assignment: {cluster_name: echo, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${upstreamPort}}}}}]}]}
 `;
@@ -38,9 +38,9 @@ static_resources:
 
 describe('proxy with a static bootstrap', () => {
   it('pipes TCP to the cluster, both ways to the end, and logs the connection', async () => {
-    const { portOf, log } = await startProxy(cleanup, tcpBootstrap(await startEcho(cleanup)));
+    const { portOf, logged } = await startProxy(cleanup, tcpBootstrap(await startEcho(cleanup)));
     expect(await exchange(portOf('tcp'), 'hello')).toBe('hello');
-    expect(log).toEqual(['5 5 echo -\n']);
+    expect(await logged()).toEqual(['5 5 echo -\n']);
   });
 
   it('carries megabytes through without loss', async () => {
@@ -90,9 +90,9 @@ describe('proxy with a static bootstrap', () => {
   });
 
   it('closes a connection whose upstream refuses, with the flags UF and URX', async () => {
-    const { portOf, log } = await startProxy(cleanup, tcpBootstrap(1));
+    const { portOf, logged } = await startProxy(cleanup, tcpBootstrap(1));
     expect(await exchange(portOf('tcp'), 'hello')).toBe('');
-    expect(log).toEqual(['0 0 echo UF,URX\n']);
+    expect(await logged()).toEqual(['0 0 echo UF,URX\n']);
   });
 
   it('says which address is taken when it cannot bind', async () => {
@@ -110,6 +110,12 @@ describe('proxy with a static bootstrap', () => {
     ],
     ['tracing: {http: {name: x}}', 'tracing: is not supported by this proxy; remove it'],
     ['statik: 1', 'the bootstrap is not an Envoy bootstrap'],
+    [
+      'bootstrap_extensions: [{ name: envoy.bootstrap.workload_discovery }]',
+      'bootstrap_extensions[0]: envoy.bootstrap.workload_discovery is not supported by this proxy; leave METADATA_DISCOVERY off',
+    ],
+    ['cluster_manager: { local_cluster_name: us }', 'cluster_manager.local_cluster_name: names no cluster of static_resources: us'],
+    ['bootstrap_extensions: [{ name: some.other }]', 'bootstrap_extensions[0]: some.other is not supported by this proxy; remove it'],
     [
       'static_resources: {listeners: [{name: a, address: {pipe: {path: /nowhere/x}}, filter_chains: [{}]}]}',
       'static_resources.listeners[0].filter_chains[0].filters: a filter chain needs a filter',

@@ -41,7 +41,10 @@ export function compileAccessLogFormat(format: string | JsonFormat, options: Acc
         continue;
       }
       const value = part(info);
-      line += value === undefined || value === '' ? missing : typeof value === 'number' ? value : escapeText(textOf(value));
+      if (value === undefined || value === '') line += missing;
+      else if (typeof value === 'number') line += value;
+      // JSON is printed as such: what could forge a line is escaped in it.
+      else line += typeof value === 'object' ? escapeControls(textOf(value)) : escapeText(textOf(value));
     }
     return line;
   };
@@ -112,4 +115,9 @@ function escapeText(value: string): string {
     if (character === '"' || character === '\\') return `\\${character}`;
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
   });
+}
+
+/** JSON has no control characters of ASCII; the others are escaped its way. */
+function escapeControls(json: string): string {
+  return json.replace(/[\u007f-\u009f\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

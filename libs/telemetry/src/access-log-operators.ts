@@ -2,6 +2,13 @@ import { hostname } from 'node:os';
 import { CommandOperatorError, type ParsedOperator } from '@mizzen/xds-api/command-operators';
 import { compileTimeFormat } from '@mizzen/xds-api/time-format';
 import { TLS_OPERATORS, TLS_TIME_OPERATORS } from './access-log-tls-operators.ts';
+import {
+  METADATA_OPERATORS,
+  UPSTREAM_OPERATORS,
+  UPSTREAM_TIME_OPERATORS,
+  UPSTREAM_TIME_POINTS,
+  withoutPort,
+} from './access-log-upstream-operators.ts';
 import { formatFlags, longFlags } from './response-flags.ts';
 import type { StreamInfo } from './stream-info.ts';
 
@@ -30,6 +37,7 @@ function resolve(name: string, argument: string | undefined, position: number): 
   }
   const withArgument = ARGUMENT_OPERATORS[name];
   if (withArgument === undefined) {
+    if (UNSUPPORTED_OPERATORS.has(name)) throw new CommandOperatorError(`%${name}% is not supported by this proxy; remove it`, position);
     const isPlain = PLAIN_OPERATORS[name] !== undefined;
     throw new CommandOperatorError(isPlain ? `%${name}% takes no argument` : `unknown operator %${name}%`, position);
   }
@@ -40,16 +48,45 @@ function resolve(name: string, argument: string | undefined, position: number): 
   }
 }
 
+/** Envoy's, of which this proxy knows nothing to print. */
+const UNSUPPORTED_OPERATORS: ReadonlySet<string> = new Set([
+  'DOWNSTREAM_CX_RTT',
+  'DOWNSTREAM_HANDSHAKE_DURATION',
+  'DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED',
+  'DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT',
+  'DOWNSTREAM_DETECTED_CLOSE_TYPE',
+  'DOWNSTREAM_LOCAL_CLOSE_REASON',
+  'DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID',
+  'DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID',
+  'DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1',
+  'DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256',
+  'DOWNSTREAM_PEER_CHAIN_SERIALS',
+  'DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256',
+  'DOWNSTREAM_PEER_ISSUER_SERIAL',
+  'DOWNSTREAM_PEER_OTHERNAME_SAN',
+  'DOWNSTREAM_LOCAL_OTHERNAME_SAN',
+  'DOWNSTREAM_TLS_GROUP',
+  'TLS_JA3_FINGERPRINT',
+  'TLS_JA4_FINGERPRINT',
+  'UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED',
+  'UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT',
+  'UPSTREAM_DETECTED_CLOSE_TYPE',
+  'UPSTREAM_LOCAL_CLOSE_REASON',
+  'UPSTREAM_FILTER_STATE',
+  'UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID',
+  'LOCAL_REPLY_BODY',
+  'CEL',
+  'COALESCE',
+  'FILE_CONTENT',
+  'DYNAMIC_MODULE',
+]);
+
 const milliseconds = (from: number, to: number): number | undefined =>
   from === 0 || to === 0 ? undefined : Math.max(0, Math.round(to - from));
 
-function withoutPort(address: string): string {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(address);
-  return match?.[1] ?? match?.[2] ?? address;
-}
-
-function portOf(address: string): string | undefined {
-  return /:(\d+)$/.exec(address)?.[1];
+function portOf(address: string): number | undefined {
+  const port = /:(\d+)$/.exec(address)?.[1];
+  return port === undefined ? undefined : Number(port);
 }
 
 /** An address, its host and its port: three operators of one value. */
@@ -82,7 +119,15 @@ const PLAIN_OPERATORS: Readonly<Record<string, Operator>> = {
   BYTES_SENT: (info) => info.bytesSent,
   DOWNSTREAM_WIRE_BYTES_RECEIVED: (info) => info.wireBytesReceived,
   DOWNSTREAM_WIRE_BYTES_SENT: (info) => info.wireBytesSent,
-  DOWNSTREAM_HEADER_BYTES_RECEIVED: (info) => info.headerBytesReceived,
+  DOWNSTREAM_HEADER_BYTES_RECEIVED: (info) => info.headerBytesReceived ?? 0,
+  DOWNSTREAM_HEADER_BYTES_SENT: (info) => info.headerBytesSent ?? 0,
+  REQUEST_HEADERS_BYTES: (info) => info.requestFieldBytes ?? 0,
+  RESPONSE_HEADERS_BYTES: (info) => info.responseFieldBytes ?? 0,
+  RESPONSE_TRAILERS_BYTES: (info) => info.responseTrailerBytes ?? 0,
+  // Of QUIC, which this proxy does not speak.
+  BYTES_RETRANSMITTED: () => 0,
+  PACKETS_RETRANSMITTED: () => 0,
+  ROUNDTRIP_DURATION: () => undefined,
   DURATION: (info) => milliseconds(info.startMonotonicMs, info.endMonotonicMs) ?? 0,
   REQUEST_DURATION: (info) => milliseconds(info.startMonotonicMs, info.requestEndMs || info.upstreamRequestSentMs),
   REQUEST_TX_DURATION: (info) => milliseconds(info.startMonotonicMs, info.upstreamRequestSentMs),
@@ -92,7 +137,7 @@ const PLAIN_OPERATORS: Readonly<Record<string, Operator>> = {
   // The address of a connection, so nothing where there was none.
   ...addressOperators('UPSTREAM_REMOTE_ADDRESS', (info) => (info.flags.includes('upstreamConnectionFailure') ? '' : info.upstreamHost)),
   ...addressOperators('UPSTREAM_LOCAL_ADDRESS', (info) => info.upstreamLocalAddress),
-  UPSTREAM_CLUSTER: (info) => info.upstreamCluster,
+  UPSTREAM_CLUSTER: (info) => info.upstreamClusterAlias ?? info.upstreamCluster,
   UPSTREAM_CLUSTER_RAW: (info) => info.upstreamCluster,
   UPSTREAM_TRANSPORT_FAILURE_REASON: (info) => info.upstreamTransportFailureReason,
   UPSTREAM_REQUEST_ATTEMPT_COUNT: (info) => info.upstreamAttempts,
@@ -103,21 +148,36 @@ const PLAIN_OPERATORS: Readonly<Record<string, Operator>> = {
   ...addressOperators('DOWNSTREAM_LOCAL_ADDRESS', (info) => info.downstreamLocalAddress),
   ...addressOperators('DOWNSTREAM_REMOTE_ADDRESS', (info) => info.downstreamRemoteAddress),
   ...addressOperators('DOWNSTREAM_DIRECT_REMOTE_ADDRESS', (info) => info.downstreamDirectRemoteAddress ?? info.downstreamRemoteAddress),
+  ...addressOperators('DOWNSTREAM_DIRECT_LOCAL_ADDRESS', (info) => info.downstreamDirectLocalAddress || info.downstreamLocalAddress),
+  // Only connections whose handshake came to its end are logged.
+  DOWNSTREAM_TRANSPORT_FAILURE_REASON: () => undefined,
+  ...UPSTREAM_OPERATORS,
   ...TLS_OPERATORS,
   REQUESTED_SERVER_NAME: (info) => info.requestedServerName,
   ROUTE_NAME: (info) => info.routeName,
-  VIRTUAL_HOST_NAME: (info) => info.virtualHostName,
+  FILTER_CHAIN_NAME: (info) => info.filterChainName,
   VIRTUAL_CLUSTER_NAME: (info) => info.virtualClusterName,
   CONNECTION_ID: (info) => info.connectionId,
-  STREAM_ID: (info) => info.requestId,
+  STREAM_ID: streamId,
   UNIQUE_ID: () => crypto.randomUUID(),
   TRACE_ID: (info) => info.traceId,
+  SPAN_ID: (info) => info.spanId,
   GRPC_STATUS_NUMBER: (info) => (info.grpcStatus === '' ? undefined : Number(info.grpcStatus)),
   CUSTOM_FLAGS: () => undefined,
   ACCESS_LOG_TYPE: (info) => info.accessLogType ?? (isTcp(info) ? 'TcpConnectionEnd' : 'DownstreamEnd'),
   HOSTNAME: () => hostName,
   QUERY_PARAMS: (info) => queryOf(originalPath(info)),
 };
+
+const streamIds = new WeakMap<StreamInfo, string>();
+
+/** The request's id; a TCP connection is given one when it is first asked for. */
+function streamId(info: StreamInfo): string {
+  if (info.requestId !== '') return info.requestId;
+  const id = streamIds.get(info) ?? crypto.randomUUID();
+  streamIds.set(info, id);
+  return id;
+}
 
 const PSEUDO_HEADERS: Readonly<Record<string, Operator>> = {
   ':method': (info) => info.method,
@@ -166,7 +226,7 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string) => Operator
   GRPC_STATUS: grpcStatus,
   ENVIRONMENT: (argument) => {
     if (argument === '') throw new Error('needs the name of a variable');
-    const value = process.env[argument];
+    const value = process.env[argument] ?? '-';
     return () => value;
   },
   HOSTNAME: () => () => hostName,
@@ -176,24 +236,15 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string) => Operator
   },
   QUERY_PARAMS: (argument) => {
     if (!['', 'ORIG', 'DECODED'].includes(argument)) throw new Error('takes ORIG or DECODED');
-    return (info) => {
-      const query = queryOf(originalPath(info));
-      return argument === 'DECODED' && query !== undefined ? new URLSearchParams(query).toString() : query;
-    };
+    // Envoy 1.40 prints what it was sent for DECODED too.
+    return (info) => queryOf(originalPath(info));
   },
   PATH: pathOperator,
   COMMON_DURATION: commonDuration,
-  DYNAMIC_METADATA: dynamicMetadata,
-  METADATA: (argument) => {
-    const [kind = '', ...rest] = argument.split(':');
-    if (kind !== 'DYNAMIC') throw new Error(`${kind || 'this kind of'} metadata is not kept by this proxy; DYNAMIC is`);
-    return dynamicMetadata(rest.join(':'));
-  },
-  FILTER_STATE: (argument) => {
-    throw new Error(`this proxy has no filter state ${argument.split(':', 1)[0]}; remove the operator`);
-  },
+  ...METADATA_OPERATORS,
+  FILTER_STATE: filterState,
   ...Object.fromEntries(
-    Object.entries(TLS_TIME_OPERATORS).map(([name, read]) => [
+    Object.entries({ ...TLS_TIME_OPERATORS, ...UPSTREAM_TIME_OPERATORS }).map(([name, read]) => [
       name,
       (argument: string): Operator => {
         const format = compileTimeFormat(argument);
@@ -231,10 +282,12 @@ function pathOperator(argument: string): Operator {
 
 const TIME_POINTS: Readonly<Record<string, (info: StreamInfo) => number>> = {
   DS_RX_BEG: (info) => info.startMonotonicMs,
+  DS_RX_HDR_END: (info) => info.startMonotonicMs,
   DS_RX_END: (info) => info.requestEndMs ?? 0,
-  US_TX_BEG: (info) => info.upstreamRequestSentMs,
-  US_RX_BEG: (info) => info.upstreamResponseStartMs,
-  DS_TX_END: (info) => info.endMonotonicMs,
+  ...UPSTREAM_TIME_POINTS,
+  // An upstream's answer is passed on as it comes, one of the proxy itself goes out whole.
+  DS_TX_BEG: (info) => (info.responseCode === 0 ? 0 : info.upstreamResponseStartMs || info.endMonotonicMs),
+  DS_TX_END: (info) => (info.responseCode === 0 ? 0 : info.endMonotonicMs),
 };
 
 /** `COMMON_DURATION(DS_RX_BEG:US_RX_BEG:ms)`: the time between two points of a request. */
@@ -247,22 +300,16 @@ function commonDuration(argument: string): Operator {
   if (factor === undefined) throw new Error('takes ms, us or ns third');
   return (info) => {
     const [a, b] = [start(info), end(info)];
-    return a === 0 || b === 0 ? undefined : Math.max(0, Math.round((b - a) * factor));
+    return a === 0 || b < a ? undefined : Math.round((b - a) * factor);
   };
 }
 
-/** `namespace:key:key`; an object is printed as JSON, and stays one in JSON logs. */
-function dynamicMetadata(argument: string): Operator {
-  const [namespace = '', ...keys] = argument.split(':');
-  if (namespace === '') throw new Error('needs the namespace of the metadata');
-  return (info) => {
-    let value: unknown = info.dynamicMetadata?.get(namespace);
-    for (const key of keys) {
-      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
-      value = (value as Record<string, unknown>)[key];
-    }
-    return value === null ? undefined : (value as OperatorValue);
-  };
+/** `key`, `key:PLAIN` or `key:TYPED`: what is kept is text, and so the same in both. A field of an object (`key:FIELD:…`) there is none of. */
+function filterState(argument: string): Operator {
+  const [key = '', form = 'TYPED'] = argument.split(':');
+  if (key === '') throw new Error('needs the key of the object');
+  if (form !== 'PLAIN' && form !== 'TYPED') throw new Error(`${form} is not supported by this proxy, whose objects are texts; use PLAIN`);
+  return (info) => info.filterStateObject?.(key);
 }
 
 // Source: gRPC, "Status codes and their use in gRPC".

@@ -33,14 +33,28 @@ export { createOtlpExporter, type OtlpExporter, type OtlpExporterOptions } from 
 export { decodePeerMetadata, describePeerNode, encodePeerMetadata, type NodeDescription, peerOfWorkload } from './peer-metadata.ts';
 export { formatFlags } from './response-flags.ts';
 export {
+  type AttemptedHost,
   type CertificateFacts,
   type DestinationService,
   type HeaderReader,
+  type MetadataSource,
   type PeerMetadata,
   RESPONSE_FLAG,
   type ResponseFlag,
+  type SpanTag,
   type StreamInfo,
   type TlsFacts,
+  type TracingOverrides,
+  type UpstreamFacts,
 } from './stream-info.ts';
 export { type Propagation, readTraceContext, type TraceContext, traceHeaders } from './trace-context.ts';
-export { createTracer, type FinishedSpan, type SpanHandle, type SpanSink, type Tracer, type TracerOptions } from './tracer.ts';
+export {
+  createTracer,
+  type FinishedSpan,
+  type SpanHandle,
+  type SpanSink,
+  type Tracer,
+  type TracerOptions,
+  type TryFacts,
+  type TrySpan,
+} from './tracer.ts';

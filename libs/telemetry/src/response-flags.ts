@@ -6,8 +6,8 @@ export function formatFlags(info: Pick<StreamInfo, 'flags'>): string {
 }
 
 /** As %RESPONSE_FLAGS_LONG% prints them: `UpstreamConnectionFailure`. */
-export function longFlags(info: Pick<StreamInfo, 'flags'>): string | undefined {
-  return info.flags.length === 0 ? undefined : info.flags.map(longFlag).join(',');
+export function longFlags(info: Pick<StreamInfo, 'flags'>): string {
+  return info.flags.length === 0 ? '-' : info.flags.map(longFlag).join(',');
 }
 
 function longFlag(flag: ResponseFlag): string {

@@ -30,7 +30,7 @@ export function requestTags(info: StreamInfo, maxPathTagLength: number): SpanTag
     ['request_size', String(info.bytesReceived)],
     ['response_size', String(info.bytesSent)],
     ['upstream_cluster', info.upstreamCluster],
-    ['upstream_cluster.name', info.upstreamCluster],
+    ['upstream_cluster.name', info.upstreamClusterAlias ?? info.upstreamCluster],
     ['downstream_cluster', header('x-envoy-downstream-service-cluster') || '-'],
     ['peer.address', withoutPort(info.downstreamDirectRemoteAddress ?? info.downstreamRemoteAddress)],
     ['user_agent', header('user-agent') || '-'],

@@ -9,6 +9,7 @@ export const RESPONSE_FLAG = {
   upstreamConnectionTermination: 'UC',
   upstreamOverflow: 'UO',
   noRouteFound: 'NR',
+  dnsResolutionFailed: 'DF',
   delayInjected: 'DI',
   faultInjected: 'FI',
   rateLimited: 'RL',
@@ -24,6 +25,7 @@ export const RESPONSE_FLAG = {
   noClusterFound: 'NC',
   durationTimeout: 'DT',
   dropOverload: 'DO',
+  downstreamRemoteReset: 'DR',
 } as const;
 
 export type ResponseFlag = keyof typeof RESPONSE_FLAG;
@@ -120,16 +122,82 @@ export interface StreamInfo {
   readonly dynamicMetadata?: ReadonlyMap<string, Readonly<Record<string, unknown>>> | undefined;
   /** The peer of the connection itself, whatever headers say. */
   readonly downstreamDirectRemoteAddress?: string;
+  /** Where the connection came in, whatever a PROXY header or the capture says; absent where it is the same. */
+  readonly downstreamDirectLocalAddress?: string;
+  /** Of the span that is recorded of it. */
+  spanId?: string;
   readonly headerBytesReceived?: number;
   /** When the whole request was there (monotonic ms); 0 before. */
   readonly requestEndMs?: number;
   /** gRPC messages that went through, where the filter counted them. */
   readonly grpcMessages?: { readonly request: number; readonly response: number } | undefined;
+  /** What its route says of spans in the place of the connection manager. */
+  readonly tracingOverrides?: TracingOverrides | undefined;
   /** Whether a span of this request is recorded. */
   isTraced?: boolean;
   readonly isHealthCheck?: boolean;
+  /** The name of the cluster in statistics (`alt_stat_name`), where it is another than `upstreamCluster`. */
+  upstreamClusterAlias?: string | undefined;
+  readonly headerBytesSent?: number;
+  /** What the fields of the messages take, names and values, as they are at the end. */
+  readonly requestFieldBytes?: number;
+  readonly responseFieldBytes?: number;
+  readonly responseTrailerBytes?: number;
+  readonly filterChainName?: string;
+  /** What filters set for one another, by key. */
+  filterStateObject?(key: string): string | undefined;
+  /** What the configuration says of what took part, by namespace. */
+  configuredMetadata?(source: MetadataSource, namespace: string): object | undefined;
+  /** The upstream's side, looked at when it is asked for; undefined where no endpoint was chosen. */
+  upstream?(): UpstreamFacts | undefined;
   /** TLS of the downstream connection, looked at when it is asked for. */
   downstreamTls?(): TlsFacts | undefined;
+}
+
+/** A tag of spans; undefined and '' : no tag. */
+export interface SpanTag {
+  readonly tag: string;
+  readonly value: (info: StreamInfo) => string | undefined;
+}
+
+/** A route's own way to trace: ratios from 0 to 1, and tags beside those of the connection manager, which they replace by name. */
+export interface TracingOverrides {
+  readonly samplingRatio: number;
+  readonly clientSamplingRatio: number;
+  readonly overallSamplingRatio: number;
+  readonly customTags: readonly SpanTag[];
+}
+
+/** Whose metadata. */
+export type MetadataSource = 'route' | 'virtual-host' | 'cluster' | 'endpoint' | 'listener';
+
+/** A host that was tried. */
+export interface AttemptedHost {
+  readonly address: string;
+  /** '' where the endpoint has none. */
+  readonly hostname: string;
+}
+
+/** What is known of the upstream's side of a stream, of its last try where there were several. Times are monotonic milliseconds, 0 where unknown. */
+export interface UpstreamFacts {
+  /** '' for TCP, and where there was no connection. */
+  readonly protocol: string;
+  readonly hostname: string;
+  readonly attempted: readonly AttemptedHost[];
+  readonly connectionIds: readonly number[];
+  readonly sentWireBytes: number;
+  readonly sentHeaderBytes: number;
+  readonly receivedWireBytes: number;
+  readonly receivedHeaderBytes: number;
+  /** When a connection was asked for. */
+  readonly requestedMs: number;
+  readonly responseEndMs: number;
+  readonly connectStartMs: number;
+  readonly connectedMs: number;
+  readonly securedMs: number;
+  tls(): TlsFacts | undefined;
+  /** SNI that was sent; '' for none. */
+  serverName(): string;
 }
 
 /** What is known of a TLS connection; '' where nothing is. */
@@ -139,6 +207,8 @@ export interface TlsFacts {
   /** OpenSSL's name: `TLS_AES_256_GCM_SHA384`. */
   readonly cipher: string;
   readonly sessionId: string;
+  /** The group of the key exchange: `X25519`; '' where the library does not tell, as on a server's side. */
+  readonly group?: string;
   readonly peer: CertificateFacts | undefined;
   readonly local: CertificateFacts | undefined;
 }

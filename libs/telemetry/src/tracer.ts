@@ -1,6 +1,6 @@
 import type { Clock, Random } from '@mizzen/core';
 import { isErrorSpan, requestEvents, requestTags, type SpanEvent } from './span-tags.ts';
-import type { HeaderReader, PeerMetadata, StreamInfo } from './stream-info.ts';
+import type { HeaderReader, PeerMetadata, SpanTag, StreamInfo } from './stream-info.ts';
 import { type Propagation, randomHex, readB3Decision, readTraceContext, type TraceContext, traceHeaders } from './trace-context.ts';
 
 /** A span that ended: what an exporter is given. */
@@ -24,9 +24,41 @@ export interface SpanSink {
   add(span: FinishedSpan): void;
 }
 
+/** What is known of one try of a request at an upstream when it ends. */
+export interface TryFacts {
+  readonly info: StreamInfo;
+  readonly startMonotonicMs: number;
+  readonly endMonotonicMs: number;
+  /** Of the host. */
+  readonly address: string;
+  readonly cluster: string;
+  /** The cluster's name in statistics. */
+  readonly clusterAlias: string;
+  /** '' where there was no connection. */
+  readonly protocol: string;
+  /** 0 without an answer. */
+  readonly status: number;
+  /** Counted from 0. */
+  readonly retry: number;
+  /** `UF`, or '-'. */
+  readonly flags: string;
+  /** The proxy gave it up. */
+  readonly isCanceled: boolean;
+  /** Why there is no whole answer; '' where there is one. */
+  readonly failure: string;
+}
+
+/** The span of one try. */
+export interface TrySpan {
+  readonly headersToSet: readonly (readonly [string, string])[];
+  end(facts: TryFacts): void;
+}
+
 /** Like the proxy's ActiveSpan. */
 export interface SpanHandle {
   readonly headersToSet: readonly (readonly [string, string])[];
+  /** Begins the span of a try, whose headers go upstream in the place of the request's; undefined where tries have none of their own. */
+  readonly startTry?: (() => TrySpan) | undefined;
   end(info: StreamInfo): void;
 }
 
@@ -51,6 +83,8 @@ export interface TracerOptions {
   /** A server's span has its caller's id. */
   readonly sharesSpans?: boolean;
   readonly isVerbose?: boolean;
+  /** Every try is a span below the request's, which is a server's then. Source: envoy HttpConnectionManager.Tracing.spawn_upstream_span (1.40). */
+  readonly spawnsUpstreamSpans?: boolean;
   /** What a span is called whose route has no operation: the authority, or `egress` and the authority. */
   readonly nameWithoutOperation?: 'authority';
   /** Client on outbound listeners (and gateways), server on inbound ones. */
@@ -62,13 +96,14 @@ export interface TracerOptions {
   /** Longer paths are cut in the tag. Envoy's default is 256. */
   readonly maxPathTagLength?: number;
   /** Beside Envoy's own; '' and undefined are left out. */
-  readonly customTags?: readonly { readonly tag: string; readonly value: (info: StreamInfo) => string | undefined }[];
+  readonly customTags?: readonly SpanTag[];
 }
 
 const NO_HEADERS: SpanHandle = { headersToSet: [], end: () => {} };
 
 /** Spans as Istio's proxies make them. Source: envoy source/common/tracing/http_tracer_impl.cc (1.40); istio pilot/pkg/networking/core/tracing.go (1.32). */
-export function createTracer(options: TracerOptions): Tracer {
+export function createTracer(given: TracerOptions): Tracer {
+  const options: TracerOptions = given.spawnsUpstreamSpans === true ? { ...given, kind: 'server' } : given;
   const istioTags: readonly (readonly [string, string])[] = [
     ['node_id', options.nodeId],
     ['component', 'proxy'],
@@ -93,18 +128,21 @@ export function createTracer(options: TracerOptions): Tracer {
       const context: TraceContext = {
         traceId,
         spanId: isShared ? parent.spanId : randomHex(8, options.random),
-        isSampled: parent !== undefined || (decision?.isSampled ?? decide(header, options)),
+        isSampled: parent !== undefined || (decision?.isSampled ?? decide(header, { ...options, ...info.tracingOverrides })),
         form: parent?.form ?? decision?.form ?? (propagation === 'b3' ? 'b3' : 'w3c'),
       };
       info.traceId = context.traceId;
       info.isTraced = context.isSampled;
+      info.spanId = context.spanId;
       const parentSpanId = isShared ? (parent.parentSpanId ?? '') : (parent?.spanId ?? '');
       const headersToSet = traceHeaders(context, { parentSpanId, propagation });
-      if (!context.isSampled) return { headersToSet, end: NO_HEADERS.end };
+      const startTry = options.spawnsUpstreamSpans === true ? () => startTrySpan(context, options) : undefined;
+      if (!context.isSampled) return { headersToSet, startTry, end: NO_HEADERS.end };
       return {
         headersToSet,
+        startTry,
         end(ended) {
-          const custom = (options.customTags ?? []).map(({ tag, value }) => [tag, value(ended) ?? ''] as const);
+          const custom = customTags(ended, options);
           const tags = [...istioTags, ...requestTags(ended, options.maxPathTagLength ?? 256), ...custom].filter(
             ([, value]) => value !== '',
           );
@@ -151,4 +189,55 @@ function spanName(info: StreamInfo, options: TracerOptions): string {
   if (host === '') return options.nameWithoutOperation === 'authority' ? info.authority : `egress ${info.authority}`;
   const [, port = ''] = /^(?:in|out)bound\|(\d+)\|/.exec(info.upstreamCluster) ?? [];
   return `${host}${port === '' ? '' : `:${port}`}/*`;
+}
+
+/** Those of the route come first, and take the place of those of the connection manager by their names. */
+function customTags(info: StreamInfo, options: TracerOptions): readonly (readonly [string, string])[] {
+  const ofRoute = info.tracingOverrides?.customTags ?? [];
+  const others = (options.customTags ?? []).filter(({ tag }) => ofRoute.every((own) => own.tag !== tag));
+  return [...ofRoute, ...others].map(({ tag, value }) => [tag, value(info) ?? ''] as const);
+}
+
+/** Source: envoy UpstreamRequest, HttpTracerUtility::finalizeUpstreamSpan (1.40). */
+function startTrySpan(request: TraceContext, options: TracerOptions): TrySpan {
+  const context: TraceContext = { ...request, spanId: randomHex(8, options.random) };
+  const { propagation = 'any' } = options;
+  return {
+    headersToSet: traceHeaders(context, { parentSpanId: request.spanId, propagation }),
+    end(facts) {
+      if (!request.isSampled) return;
+      const { info } = facts;
+      const isError = facts.status >= 500 || facts.failure !== '';
+      const tags = [...tryTags(facts, isError), ...customTags(info, options)].filter(([, value]) => value !== '');
+      const at = (ms: number): number => info.startTimeMs + (ms - info.startMonotonicMs);
+      options.sink.add({
+        traceId: context.traceId,
+        spanId: context.spanId,
+        parentSpanId: request.spanId,
+        name: `router ${facts.clusterAlias} egress`,
+        kind: 'client',
+        startTimeMs: at(facts.startMonotonicMs),
+        endTimeMs: at(facts.endMonotonicMs),
+        isError,
+        tags,
+      });
+    },
+  };
+}
+
+function tryTags(facts: TryFacts, isError: boolean): readonly (readonly [string, string])[] {
+  return [
+    ['component', 'proxy'],
+    ['http.protocol', facts.protocol || '-'],
+    ['http.status_code', String(facts.status)],
+    ['upstream_address', facts.address],
+    ['peer.address', facts.address],
+    ['upstream_cluster', facts.cluster],
+    ['upstream_cluster.name', facts.clusterAlias],
+    ['response_flags', facts.flags],
+    ['retry.count', facts.retry === 0 ? '' : String(facts.retry)],
+    ['canceled', facts.isCanceled ? 'true' : ''],
+    ['error', isError ? 'true' : ''],
+    ['error.reason', facts.failure],
+  ];
 }

@@ -5,6 +5,7 @@ import type { ClusterManager } from '../cluster/cluster-manager.ts';
 import type { RuntimeValues } from '../config/runtime-values.ts';
 import type { ListenerManager } from '../listener/listener-manager.ts';
 import type { AccessLogs } from '../observe/access-logs.ts';
+import { HistogramIntervals } from '../observe/histogram-intervals.ts';
 import type { StatRegistry } from '../observe/stat-registry.ts';
 import type { StatsPolicy } from '../observe/stat-tags.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
@@ -30,6 +31,8 @@ export interface AdminOptions {
   readonly accessLogs: Pick<AccessLogs, 'reopen'>;
   /** What another process must have too that takes the place of this one, or `disabled`. */
   readonly hotRestartVersion: string;
+  /** When the first of the processes started that handed their listeners on to this one. */
+  readonly firstStartedMs?: number | undefined;
   readonly state: () => 'LIVE' | 'DRAINING' | 'INITIALIZING';
   readonly drain: (options: { readonly inboundOnly: boolean }) => void;
   readonly stopAccepting: (options: { readonly inboundOnly: boolean }) => void;
@@ -40,6 +43,8 @@ export interface AdminOptions {
   /** /healthcheck/fail and /healthcheck/ok. */
   readonly setHealthy: (isHealthy: boolean) => void;
   readonly quit: () => void;
+  /** Has the other event loops do the same. */
+  readonly tellOtherLoops: (path: string, query: URLSearchParams) => void;
 }
 
 export interface AdminParam {
@@ -56,6 +61,8 @@ export interface AdminRoute {
   /** It changes something, so that only POST is taken. */
   readonly isChange?: boolean;
   readonly takesForm?: boolean;
+  /** Each event loop has what it changes. */
+  readonly isForAllLoops?: boolean;
   readonly handle: (query: URLSearchParams) => Answer | Promise<Answer>;
 }
 
@@ -135,8 +142,11 @@ function stateRoutes(options: AdminOptions & { readonly startedMs: number }): Re
   };
 }
 
+const NO_LOOKUPS: Answer = { status: 501, body: 'recent lookups are not supported by this proxy: its statistics have no symbol table\n' };
+
 function statsRoutes(options: AdminOptions): Readonly<Record<string, AdminRoute>> {
-  const from = { stats: options.stats, policy: options.statsPolicy, registry: options.registry };
+  const { stats, statsPolicy: policy, registry, clock } = options;
+  const from = { stats, policy, registry, clock, intervals: new HistogramIntervals(stats) };
   return {
     '/stats': {
       help: 'print server stats',
@@ -153,13 +163,22 @@ function statsRoutes(options: AdminOptions): Readonly<Record<string, AdminRoute>
     },
     '/stats/prometheus': {
       help: 'print server stats in prometheus format',
-      params: STATS_PARAMS,
+      params: [...STATS_PARAMS, { name: 'histogram_buckets', help: 'One of (cumulative, summary)' }],
       handle: async (query) => {
         await options.collect();
         return answerPrometheus(query, from);
       },
     },
-    '/reset_counters': { help: 'reset all counters to zero', isChange: true, handle: () => resetCounters(options.stats) },
+    '/stats/recentlookups': { help: 'not kept: names of statistics are made when somebody looks', handle: () => NO_LOOKUPS },
+    '/stats/recentlookups/enable': { help: 'not kept', isChange: true, handle: () => NO_LOOKUPS },
+    '/stats/recentlookups/disable': { help: 'not kept', isChange: true, handle: () => NO_LOOKUPS },
+    '/stats/recentlookups/clear': { help: 'not kept', isChange: true, handle: () => NO_LOOKUPS },
+    '/reset_counters': {
+      help: 'reset all counters to zero',
+      isChange: true,
+      isForAllLoops: true,
+      handle: () => resetCounters(options.stats),
+    },
   };
 }
 
@@ -168,6 +187,7 @@ function changeRoutes(options: AdminOptions): Readonly<Record<string, AdminRoute
     '/logging': {
       help: 'query/change logging levels',
       isChange: true,
+      isForAllLoops: true,
       takesForm: true,
       params: [
         { name: 'level', help: 'Level of all loggers: trace, debug, info, warning, error, critical, off' },
@@ -221,6 +241,7 @@ function changeRoutes(options: AdminOptions): Readonly<Record<string, AdminRoute
       help: 'add or change runtime values (?key1=value1&key2=value2); an empty value takes an override away',
       isChange: true,
       takesForm: true,
+      isForAllLoops: true,
       handle: (query) => modifyRuntime(query, options.runtime),
     },
     '/quitquitquit': {

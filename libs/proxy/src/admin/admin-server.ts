@@ -13,10 +13,12 @@ const MAX_BODY_BYTES = 64 * 1024;
 /** Envoy's admin interface. Source: envoy docs, "Administration interface" (1.40). What changes something is POST. */
 export class AdminServer {
   readonly #routes: ReadonlyMap<string, AdminRoute>;
+  readonly #tellOtherLoops: AdminOptions['tellOtherLoops'];
   #server: Server | undefined;
   #address: SocketAddress | undefined;
 
   constructor(options: AdminOptions) {
+    this.#tellOtherLoops = options.tellOtherLoops;
     this.#routes = new Map(
       Object.entries({
         ...defineAdminRoutes({ ...options, startedMs: options.clock.now() }),
@@ -34,6 +36,15 @@ export class AdminServer {
   async start(message: Address): Promise<void> {
     const address = compileAddress(message);
     if (address.kind === 'internal') throw new Error('admin.address cannot be an internal address');
+    await this.#listen(address);
+  }
+
+  /** Listens again where it did before `close`. */
+  async reopen(): Promise<void> {
+    if (this.#server === undefined && this.#address !== undefined) await this.#listen(this.#address);
+  }
+
+  async #listen(address: SocketAddress): Promise<void> {
     const server = createServer((request, response) => void this.#answer(request, response));
     await new Promise<void>((resolve, reject) => {
       server.once('error', (thrown) => reject(listenError(thrown, addressText(address), 'the admin interface')));
@@ -79,7 +90,13 @@ export class AdminServer {
       if (isForeign(request)) return { status: 403, body: 'requests of other sites are not taken\n' };
       if (route.takesForm === true) for (const [key, value] of await readForm(request)) url.searchParams.append(key, value);
     }
+    if (route.isForAllLoops === true) this.#tellOtherLoops(url.pathname, url.searchParams);
     return route.handle(url.searchParams);
+  }
+
+  /** What another event loop was asked to change. */
+  repeat(path: string, query: URLSearchParams): void {
+    void this.#routes.get(path)?.handle(query);
   }
 }
 

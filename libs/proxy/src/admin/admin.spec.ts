@@ -37,6 +37,12 @@ async function send(running: RunningProxy, count: number): Promise<void> {
   for (let sent = 0; sent < count; sent++) await (await fetch(`http://127.0.0.1:${running.portOf('http')}/`)).text();
 }
 
+/** What came from clients, whose connections are kept alive. */
+async function bytesOf({ admin }: Pick<Awaited<ReturnType<typeof start>>, 'admin'>): Promise<number> {
+  const { body } = await admin('/stats?filter=^http.ingress.downstream_cx_rx_bytes_total$');
+  return Number(body.split(': ')[1]);
+}
+
 describe('admin interface', () => {
   it('shows statistics as text, JSON and for Prometheus, chosen as asked', async () => {
     const running = await start();
@@ -58,6 +64,22 @@ describe('admin interface', () => {
     expect(prometheus).not.toContain('envoy_cluster');
     expect((await admin('/stats?filter=((')).body).toMatch(/^Invalid re2 regex: /);
     expect(await admin('/stats?type=bad')).toEqual({ status: 400, body: 'invalid &type= param\n' });
+    expect((await admin('/stats/prometheus?histogram_buckets=summary&filter=ingress.downstream_rq_time')).body).toMatch(
+      /_rq_time summary\n.*quantile="0"} .*\n(?:.*\n)*.*quantile="0.999"} /,
+    );
+    expect(await admin('/stats/recentlookups')).toMatchObject({
+      status: 501,
+      body: expect.stringContaining('not supported by this proxy'),
+    });
+  });
+
+  it('counts the bytes of connections that are still open', async () => {
+    const running = await start();
+    await send(running, 1);
+    const before = await bytesOf(running);
+    expect(before).toBeGreaterThan(0);
+    await send(running, 1);
+    expect(await bytesOf(running)).toBeGreaterThan(before);
   });
 
   it('sets counters to zero and leaves gauges', async () => {

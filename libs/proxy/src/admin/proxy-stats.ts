@@ -5,7 +5,9 @@ import type { ListenerManager } from '../listener/listener-manager.ts';
 import type { AccessLogs } from '../observe/access-logs.ts';
 import { CLUSTER_STATS } from '../observe/cluster-stats.ts';
 import { LISTENER_STATS, LISTENER_TLS_STATS } from '../observe/listener-stats.ts';
-import { defineStats, type StatNames, type StatScope, type StatTag } from '../observe/stat-registry.ts';
+import { codeCounters, defineStats, type StatNames, type StatScope, type StatTag } from '../observe/stat-registry.ts';
+import { daysUntilExpiry } from '../tls/certificate-expiry.ts';
+import type { SecretStore } from '../tls/secret-store.ts';
 import type { ProxyResources } from '../xds/proxy-resources.ts';
 
 export interface StatsSources {
@@ -13,10 +15,13 @@ export interface StatsSources {
   readonly listeners: ListenerManager;
   readonly resources: ProxyResources;
   readonly accessLogs: AccessLogs;
+  readonly secrets: SecretStore;
   readonly state: () => string;
   /** How many event loops the process has. */
   readonly concurrency: number;
-  readonly restartEpoch: number;
+  readonly restart: { readonly epoch: number; readonly generation: number; readonly firstStartedMs?: number | undefined };
+  /** Of the process before this one, while it drains. */
+  readonly parentConnections: number;
 }
 
 const CLUSTER_MANAGER_STATS = defineStats({ gauges: { active: 'active_clusters', warming: 'warming_clusters' } });
@@ -33,12 +38,15 @@ const SERVER_STATS = defineStats({
     live: 'live',
     state: 'state',
     uptime: 'uptime',
+    daysUntilFirstCertExpiring: 'days_until_first_cert_expiring',
     concurrency: 'concurrency',
     memoryAllocated: 'memory_allocated',
     memoryHeapSize: 'memory_heap_size',
     memoryPhysicalSize: 'memory_physical_size',
     totalConnections: 'total_connections',
+    parentConnections: 'parent_connections',
     hotRestartEpoch: 'hot_restart_epoch',
+    hotRestartGeneration: 'hot_restart_generation',
   },
 });
 const ACCESS_LOG_STATS = defineStats({ counters: { droppedLines: 'dropped_lines' } });
@@ -54,8 +62,7 @@ export function* proxyStatScopes(from: StatsSources): Generator<StatScope> {
       tags,
       names: CLUSTER_STATS,
       values: stats,
-      more: responseCodes(stats.responseCodes),
-      clearMore: () => stats.responseCodes?.clear(),
+      ...(stats.responseCodes === undefined ? undefined : codeCounters(stats.responseCodes)),
     };
     for (const scope of clusterScopes(cluster)) yield { prefix, tags, ...scope };
   }
@@ -76,10 +83,6 @@ export function* proxyStatScopes(from: StatsSources): Generator<StatScope> {
   yield root('access_log', ACCESS_LOG_STATS, { droppedLines: from.accessLogs.droppedLines() });
 }
 
-function* responseCodes(codes: ReadonlyMap<number, number> | undefined): Generator<readonly [string, number]> {
-  if (codes !== undefined) for (const [status, count] of codes) yield [`upstream_rq_${status}`, count];
-}
-
 function* listenerScopes(listeners: ListenerManager): Generator<StatScope> {
   for (const { name, live } of listeners.list()) {
     const { stats, address } = live;
@@ -95,17 +98,25 @@ function statName(name: string): string {
   return name.includes(':') ? name.replace(/:\/\/|:\/|:/g, '_') : name;
 }
 
+/** Of all processes that had these listeners one after the other, as Envoy counts it. */
+function uptimeSeconds(firstStartedMs: number | undefined): number {
+  return Math.floor(firstStartedMs === undefined ? process.uptime() : (Date.now() - firstStartedMs) / 1000);
+}
+
 function serverValues(from: StatsSources): object {
   const memory = process.memoryUsage();
   return {
     live: from.state() === 'LIVE' ? 1 : 0,
     state: { LIVE: 0, DRAINING: 1, INITIALIZING: 3 }[from.state()] ?? 2,
-    uptime: Math.floor(process.uptime()),
+    uptime: uptimeSeconds(from.restart.firstStartedMs),
+    daysUntilFirstCertExpiring: daysUntilExpiry(from.secrets, Date.now()),
     concurrency: from.concurrency,
     memoryAllocated: memory.heapUsed,
     memoryHeapSize: memory.heapTotal,
     memoryPhysicalSize: memory.rss,
     totalConnections: from.listeners.activeConnections({ inboundOnly: false }),
-    hotRestartEpoch: from.restartEpoch,
+    parentConnections: from.parentConnections,
+    hotRestartEpoch: from.restart.epoch,
+    hotRestartGeneration: from.restart.generation,
   };
 }

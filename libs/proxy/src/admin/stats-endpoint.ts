@@ -1,5 +1,6 @@
 import { type MetricRegistry, PROMETHEUS_TYPE } from '@mizzen/telemetry';
 import { RE2JS } from 're2js';
+import type { HistogramIntervals } from '../observe/histogram-intervals.ts';
 import type { StatRegistry } from '../observe/stat-registry.ts';
 import type { StatsPolicy } from '../observe/stat-tags.ts';
 import {
@@ -16,6 +17,9 @@ import { type Answer, badRequest, JSON_TYPE, OK } from './answer.ts';
 export interface StatsEndpointOptions {
   readonly stats: StatRegistry;
   readonly policy: StatsPolicy;
+  /** What histograms recorded of late; see its head. */
+  readonly intervals: HistogramIntervals;
+  readonly clock: { monotonic(): number };
   /** Istio's metrics, beside Envoy's. */
   readonly registry: MetricRegistry;
 }
@@ -32,7 +36,7 @@ const VIEWS: Readonly<Record<string, HistogramView>> = {
   '': 'quantiles',
   none: 'quantiles',
   summary: 'quantiles',
-  detailed: 'cumulative',
+  detailed: 'detailed',
   cumulative: 'cumulative',
   disjoint: 'disjoint',
 };
@@ -45,21 +49,26 @@ export function answerStats(query: URLSearchParams, options: StatsEndpointOption
   if (typeof asked === 'string') return badRequest(asked);
   const view = VIEWS[query.get('histogram_buckets') ?? ''];
   if (view === undefined) return badRequest('usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)\n');
+  if (format !== 'text' && format !== 'json') return badRequest('usage: /stats?format=(text|json|prometheus)\n');
   const stats = readStats(options.stats, options.policy, asked);
+  const recent = options.intervals.look(options.clock.monotonic());
   if (format === 'json') {
-    const json = statsJson(stats, view);
+    const json = statsJson(stats, view, recent);
     return { type: JSON_TYPE, body: query.has('pretty') ? JSON.stringify(json, undefined, 1) : JSON.stringify(json) };
   }
-  if (format !== 'text') return badRequest('usage: /stats?format=(text|json|prometheus)\n');
-  return { body: statsText(stats, view) };
+  return { body: statsText(stats, view, recent) };
 }
 
 /** GET /stats/prometheus: Envoy's statistics and Istio's metrics. */
 export function answerPrometheus(query: URLSearchParams, options: StatsEndpointOptions): Answer {
   const asked = compileQuery(query);
   if (typeof asked === 'string') return badRequest(asked);
+  const buckets = query.get('histogram_buckets') ?? '';
+  if (!['', 'cumulative', 'summary'].includes(buckets))
+    return badRequest('usage: /stats/prometheus?histogram_buckets=(cumulative|summary)\n');
   const istio = options.registry.renderPrometheus(asked.matches);
-  return { type: PROMETHEUS_TYPE, body: istio + statsPrometheus(readStats(options.stats, options.policy, asked), options.policy) };
+  const stats = readStats(options.stats, options.policy, asked);
+  return { type: PROMETHEUS_TYPE, body: istio + statsPrometheus(stats, options.policy, buckets === 'summary') };
 }
 
 /** POST /reset_counters. */

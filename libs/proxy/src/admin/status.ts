@@ -10,6 +10,7 @@ import { SimpleMetric_Type } from '@mizzen/xds-api/envoy/admin/v3/metrics';
 import { ServerInfo_State, ServerInfoSchema } from '@mizzen/xds-api/envoy/admin/v3/server_info';
 import type { Bootstrap } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import { type Address, AddressSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
+import { RoutingPriority } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { HealthStatus } from '@mizzen/xds-api/envoy/config/core/v3/health_check';
 import { RE2JS } from 're2js';
 import type { LiveCluster } from '../cluster/cluster.ts';
@@ -51,10 +52,15 @@ function clustersText(clusters: readonly LiveCluster[], resources: ProxyResource
     const isStatic = resources.kinds.cluster.get(name)?.isStatic ?? false;
     text += `${name}::observability_name::${cluster.observabilityName}\n`;
     if (config.discovery.kind === 'eds') text += `${name}::eds_service_name::${config.discovery.serviceName}\n`;
-    text += `${name}::default_priority::max_connections::${limits.maxConnections}\n`;
-    text += `${name}::default_priority::max_pending_requests::${limits.maxPendingRequests}\n`;
-    text += `${name}::default_priority::max_requests::${limits.maxRequests}\n`;
-    text += `${name}::default_priority::max_retries::${limits.maxRetries}\n`;
+    for (const [priority, of] of [
+      ['default_priority', limits],
+      ['high_priority', config.circuitBreakers.high.limits],
+    ] as const) {
+      text += `${name}::${priority}::max_connections::${of.maxConnections}\n`;
+      text += `${name}::${priority}::max_pending_requests::${of.maxPendingRequests}\n`;
+      text += `${name}::${priority}::max_requests::${of.maxRequests}\n`;
+      text += `${name}::${priority}::max_retries::${of.maxRetries}\n`;
+    }
     text += `${name}::added_via_api::${!isStatic}\n`;
     for (const { endpoint, locality, priority } of endpointsOf(cluster)) {
       const line = (fact: string, value: string | number | boolean): string => `${name}::${endpoint.addressText}::${fact}::${value}\n`;
@@ -69,6 +75,7 @@ function clustersText(clusters: readonly LiveCluster[], resources: ProxyResource
         line('rq_active', endpoint.activeRequests) +
         line('rq_error', stats.requestsError) +
         line('rq_success', stats.requestsSuccess) +
+        line('rq_timeout', stats.requestsTimeout) +
         line('rq_total', stats.requestsTotal);
       text += line('hostname', endpoint.hostname) + line('health_flags', healthFlags(endpoint)) + line('weight', endpoint.weight);
       text += line('region', region) + line('zone', zone) + line('sub_zone', subZone) + line('canary', false) + line('priority', priority);
@@ -84,7 +91,12 @@ function clustersJson(clusters: readonly LiveCluster[], resources: ProxyResource
     observabilityName: cluster.observabilityName,
     edsServiceName: cluster.config.discovery.kind === 'eds' ? cluster.config.discovery.serviceName : '',
     addedViaApi: !(resources.kinds.cluster.get(cluster.name)?.isStatic ?? false),
-    circuitBreakers: { thresholds: [thresholds(cluster.limits)] },
+    circuitBreakers: {
+      thresholds: [
+        thresholds(cluster.limits),
+        { ...thresholds(cluster.config.circuitBreakers.high.limits), priority: RoutingPriority.HIGH },
+      ],
+    },
     hostStatuses: endpointsOf(cluster).map(({ endpoint, locality, priority }) => {
       const [region = '', zone = '', subZone = ''] = locality.split('/');
       return {
@@ -139,6 +151,7 @@ function hostStats(endpoint: Endpoint) {
     counter('cx_total', stats.connectionsTotal),
     counter('rq_error', stats.requestsError),
     counter('rq_success', stats.requestsSuccess),
+    counter('rq_timeout', stats.requestsTimeout),
     counter('rq_total', stats.requestsTotal),
     gauge('cx_active', stats.connectionsActive),
     gauge('rq_active', endpoint.activeRequests),
@@ -209,8 +222,11 @@ export function serverInfoJson(from: {
   readonly version: string;
   readonly state: () => keyof typeof ServerInfo_State | string;
   readonly startedMs: number;
+  readonly firstStartedMs?: number | undefined;
   readonly clock: { now(): number };
   readonly hotRestartVersion: string;
+  readonly logger: { readonly level: string };
+  readonly drainTimeMs: number;
 }): string {
   const uptime = durationFromMs(from.clock.now() - from.startedMs);
   const info = create(ServerInfoSchema, {
@@ -219,8 +235,15 @@ export function serverInfoJson(from: {
       { LIVE: ServerInfo_State.LIVE, DRAINING: ServerInfo_State.DRAINING, INITIALIZING: ServerInfo_State.INITIALIZING }[from.state()] ??
       ServerInfo_State.PRE_INITIALIZING,
     uptimeCurrentEpoch: uptime,
-    uptimeAllEpochs: uptime,
+    uptimeAllEpochs: durationFromMs(from.clock.now() - (from.firstStartedMs ?? from.startedMs)),
     hotRestartVersion: from.hotRestartVersion,
+    commandLineOptions: {
+      logLevel: from.logger.level,
+      drainTime: durationFromMs(from.drainTimeMs),
+      disableHotRestart: from.hotRestartVersion === 'disabled',
+      serviceNode: from.bootstrap.node?.id ?? '',
+      serviceCluster: from.bootstrap.node?.cluster ?? '',
+    },
     ...(from.bootstrap.node === undefined ? {} : { node: from.bootstrap.node }),
   });
   return toJsonString(ServerInfoSchema, info, { ...JSON_OPTIONS, alwaysEmitImplicit: true });
@@ -231,6 +254,6 @@ export function memoryJson(): string {
   return toJsonString(
     MemorySchema,
     create(MemorySchema, { allocated: BigInt(heapUsed), heapSize: BigInt(heapTotal), totalPhysicalBytes: BigInt(rss) }),
-    JSON_OPTIONS,
+    { ...JSON_OPTIONS, alwaysEmitImplicit: true },
   );
 }

@@ -65,9 +65,13 @@ export interface EndpointDetails {
   readonly transportLabels: JsonObject | undefined;
   /** `envoy.lb`: which subsets it belongs to, `hash_key`, `canary`. */
   readonly lbMetadata: JsonObject | undefined;
+  /** What else is said of it, by namespace: for those who print it. */
+  readonly otherMetadata: Readonly<Record<string, JsonObject>> | undefined;
   /** More addresses of the same endpoint, tried in turn with the first. */
   readonly moreAddresses: readonly SocketAddress[];
   readonly healthCheck: EndpointHealthCheck | undefined;
+  /** What the control plane calls DRAINING, which else is the same as unhealthy. */
+  readonly isDraining: boolean;
 }
 
 export interface EndpointHealthCheck {
@@ -170,7 +174,7 @@ function compileEndpoint(message: LbEndpoint): EndpointConfig {
     hostname: shared(endpoint.hostname),
     weight: message.loadBalancingWeight ?? 1,
     health: HEALTH[message.healthStatus] ?? 'unhealthy',
-    details: compileDetails(endpoint, metadata),
+    details: compileDetails(endpoint, metadata, message.healthStatus === HealthStatus.DRAINING),
     workload: typeof workload === 'string' ? shared(workload) : '',
   };
 }
@@ -179,20 +183,39 @@ const NO_ADDRESSES: readonly SocketAddress[] = [];
 export const NO_DETAILS: EndpointDetails = {
   transportLabels: undefined,
   lbMetadata: undefined,
+  otherMetadata: undefined,
   moreAddresses: NO_ADDRESSES,
   healthCheck: undefined,
+  isDraining: false,
 };
+const DRAINING_DETAILS: EndpointDetails = { ...NO_DETAILS, isDraining: true };
 
-function compileDetails(endpoint: EndpointMessage, metadata: Readonly<Record<string, JsonObject>> | undefined): EndpointDetails {
+function compileDetails(
+  endpoint: EndpointMessage,
+  metadata: Readonly<Record<string, JsonObject>> | undefined,
+  isDraining: boolean,
+): EndpointDetails {
   const transportLabels = metadata?.['envoy.transport_socket_match'];
   const lbMetadata = metadata?.['envoy.lb'];
   const healthCheck = compileHealthCheck(endpoint.healthCheckConfig);
   const moreAddresses = endpoint.additionalAddresses.map(({ address }, index) =>
     within(`endpoint.additional_addresses[${index}]`, () => compileMoreAddress(address)),
   );
-  if (transportLabels === undefined && lbMetadata === undefined && healthCheck === undefined && moreAddresses.length === 0)
-    return NO_DETAILS;
-  return sharedDetails({ transportLabels, lbMetadata, moreAddresses, healthCheck });
+  const otherMetadata = otherNamespaces(metadata);
+  const isPlain = transportLabels === undefined && lbMetadata === undefined && otherMetadata === undefined;
+  if (isPlain && healthCheck === undefined && moreAddresses.length === 0) return isDraining ? DRAINING_DETAILS : NO_DETAILS;
+  return sharedDetails({ transportLabels, lbMetadata, otherMetadata, moreAddresses, healthCheck, isDraining });
+}
+
+const KEPT_NAMESPACES: ReadonlySet<string> = new Set(['envoy.transport_socket_match', 'envoy.lb']);
+
+/** What is kept nowhere else: of Istio's namespace the workload is, which is all that it has. */
+function otherNamespaces(metadata: Readonly<Record<string, JsonObject>> | undefined): EndpointDetails['otherMetadata'] {
+  if (metadata === undefined) return undefined;
+  const others = Object.entries(metadata).filter(
+    ([namespace, values]) => !KEPT_NAMESPACES.has(namespace) && !(namespace === 'istio' && Object.keys(values).join() === 'workload'),
+  );
+  return others.length === 0 ? undefined : Object.fromEntries(others);
 }
 
 function compileMoreAddress(address: Parameters<typeof compileAddress>[0]): SocketAddress {

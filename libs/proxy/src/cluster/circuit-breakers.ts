@@ -3,7 +3,8 @@ import type { Cluster } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { RoutingPriority } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { ConfigError } from '../config/config-error.ts';
 import type { UpstreamCluster, UpstreamEndpoint } from '../contract.ts';
-import { defineStats } from '../observe/stat-registry.ts';
+import { defineStats, type StatNames } from '../observe/stat-registry.ts';
+import { reserveConnection } from './active-counts.ts';
 
 export type CircuitLimits = UpstreamCluster['limits'];
 
@@ -76,32 +77,41 @@ function compilePerHost(thresholds: readonly Thresholds[]): number | undefined {
   return thresholds.find((threshold) => threshold.priority === RoutingPriority.DEFAULT)?.maxConnections;
 }
 
-/** Whether the limits leave room for one more connection to the endpoint. */
+/** Whether the limits leave room for one more connection to the endpoint; it must then be made. */
 export function mayConnect({ cluster, stats }: UpstreamEndpoint): boolean {
-  const { maxConnections, maxConnectionsPerHost } = cluster.limits;
-  if (cluster.active.connections >= maxConnections) return false;
-  return maxConnectionsPerHost === undefined || stats.connectionsActive < maxConnectionsPerHost;
+  const { maxConnectionsPerHost } = cluster.limits;
+  if (maxConnectionsPerHost !== undefined && stats.connectionsActive >= maxConnectionsPerHost) return false;
+  return reserveConnection(cluster);
 }
 
 /** Whether limits are reached, and where it was asked for what is left: computed when somebody looks. */
-export const CIRCUIT_STATS = defineStats({
-  gauges: {
-    cxOpen: 'circuit_breakers.default.cx_open',
-    cxPoolOpen: 'circuit_breakers.default.cx_pool_open',
-    rqPendingOpen: 'circuit_breakers.default.rq_pending_open',
-    rqOpen: 'circuit_breakers.default.rq_open',
-    rqRetryOpen: 'circuit_breakers.default.rq_retry_open',
-  },
-});
+export const CIRCUIT_STATS = { byDefault: openStats('default'), high: openStats('high') };
+export const REMAINING_STATS = { byDefault: remainingStats('default'), high: remainingStats('high') };
 
-export const REMAINING_STATS = defineStats({
-  gauges: {
-    remainingCx: 'circuit_breakers.default.remaining_cx',
-    remainingPending: 'circuit_breakers.default.remaining_pending',
-    remainingRq: 'circuit_breakers.default.remaining_rq',
-    remainingRetries: 'circuit_breakers.default.remaining_retries',
-  },
-});
+function openStats(priority: string): StatNames {
+  const gauge = (name: string): string => `circuit_breakers.${priority}.${name}`;
+  return defineStats({
+    gauges: {
+      cxOpen: gauge('cx_open'),
+      cxPoolOpen: gauge('cx_pool_open'),
+      rqPendingOpen: gauge('rq_pending_open'),
+      rqOpen: gauge('rq_open'),
+      rqRetryOpen: gauge('rq_retry_open'),
+    },
+  });
+}
+
+function remainingStats(priority: string): StatNames {
+  const gauge = (name: string): string => `circuit_breakers.${priority}.${name}`;
+  return defineStats({
+    gauges: {
+      remainingCx: gauge('remaining_cx'),
+      remainingPending: gauge('remaining_pending'),
+      remainingRq: gauge('remaining_rq'),
+      remainingRetries: gauge('remaining_retries'),
+    },
+  });
+}
 
 /** Values of CIRCUIT_STATS and REMAINING_STATS. */
 export function circuitValues(limits: CircuitLimits, active: UpstreamCluster['active']): Readonly<Record<string, number>> {

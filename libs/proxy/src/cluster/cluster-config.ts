@@ -9,12 +9,15 @@ import {
   UpstreamConnectionOptionsSchema,
 } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { BindConfigSchema, ExtraSourceAddressSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
+import { UpstreamHttpProtocolOptionsSchema } from '@mizzen/xds-api/envoy/config/core/v3/protocol';
 import { MetadataExchangeSchema } from '@mizzen/xds-api/envoy/tcp/metadataexchange/config/metadata_exchange';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { durationMs } from '../config/values.ts';
+import type { ConnectionsByRequest } from '../contract.ts';
 import { exchangeProtocol } from '../tcp/metadata-exchange.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
+import { type AskedHealth, compileAskedHealth } from './asked-endpoints.ts';
 import { type CircuitBreakerConfig, compileCircuitBreakers } from './circuit-breakers.ts';
 import { type ClusterDiscovery, compileDiscovery } from './discovery-config.ts';
 import { compileHealthChecks, type HealthCheckConfig, SUPPORTED_HEALTH_CHECK_FIELDS } from './health-check-config.ts';
@@ -27,12 +30,15 @@ import { compileSourceAddress, compileTransports, type Transports } from './tran
 export interface ClusterConfig extends Transports {
   readonly name: string;
   readonly observabilityName: string;
+  /** Its metadata by namespace, as JSON, which takes a fraction of the memory: few ask. '' without. */
+  readonly metadataText: string;
   readonly service: DestinationService | undefined;
   readonly isExternal: boolean;
   readonly discovery: ClusterDiscovery;
   readonly loadBalancing: LoadBalancing;
   readonly connectTimeoutMs: number;
   readonly http: ClusterHttpOptions;
+  readonly connectionsByRequest: ConnectionsByRequest | undefined;
   readonly keepAlive: KeepAlive | undefined;
   /** The local address that connections to `host` are made from; undefined leaves it to the system. */
   readonly sourceAddressFor: ((host: string) => string) | undefined;
@@ -45,6 +51,8 @@ export interface ClusterConfig extends Transports {
   readonly closesOnHostSetChange: boolean;
   /** Endpoints that are gone are given up at once, however healthy. */
   readonly ignoresHealthOnRemoval: boolean;
+  /** Of endpoints that requests ask for by their address. */
+  readonly askedEndpointHealth: ReadonlySet<AskedHealth>;
   /** How long addresses of an ORIGINAL_DST cluster are kept that nobody asks for. */
   readonly cleanupMs: number;
   /** The ALPN protocol of Istio's exchange of metadata over TCP; undefined without its filter. */
@@ -93,6 +101,7 @@ const SUPPORTED = {
     'metadata',
     'upstream_connection_options',
     'upstream_bind_config',
+    'upstream_http_protocol_options',
     'close_connections_on_host_health_failure',
     'ignore_health_on_host_removal',
     'http2_protocol_options',
@@ -111,13 +120,13 @@ const SUPPORTED = {
     'close_connections_on_host_set_change',
     'ignore_new_hosts_until_first_hc',
     'consistent_hashing_lb_config',
-    // Only of hosts that a stateful session overrides, which filters this proxy refuses.
     'override_host_status',
   ],
   [Cluster_OriginalDstLbConfigSchema.typeName]: ['use_http_header', 'http_header_name', 'upstream_port_override', 'metadata_key'],
   [BindConfigSchema.typeName]: ['source_address', 'extra_source_addresses'],
   [ExtraSourceAddressSchema.typeName]: ['address'],
   [UpstreamConnectionOptionsSchema.typeName]: ['tcp_keepalive'],
+  [UpstreamHttpProtocolOptionsSchema.typeName]: ['auto_sni', 'auto_san_validation', 'override_auto_sni_header'],
   ...SUPPORTED_OUTLIER_FIELDS,
   ...SUPPORTED_HEALTH_CHECK_FIELDS,
 };
@@ -136,15 +145,19 @@ export function compileCluster(message: Cluster, secrets: SecretStore): ClusterC
   checkPolicy(discovery, loadBalancing);
   const connectTimeoutMs = durationMs(message.connectTimeout, DEFAULT_CONNECT_TIMEOUT_MS);
   if (connectTimeoutMs <= 0) throw new ConfigError('connect_timeout', 'must be above 0');
+  const http = interned(compileHttpOptions(message));
+  const transports = compileTransports(message, secrets);
   return {
     name: message.name,
     observabilityName: message.altStatName === '' ? message.name : message.altStatName,
+    metadataText: message.metadata === undefined ? '' : JSON.stringify(message.metadata.filterMetadata),
     service: serviceOf(message),
     isExternal: message.metadata?.filterMetadata['istio']?.['external'] === true,
     discovery,
     loadBalancing,
     connectTimeoutMs,
-    http: interned(compileHttpOptions(message)),
+    http,
+    connectionsByRequest: compileConnectionsByRequest(http, transports),
     keepAlive: compileKeepAlive(message),
     sourceAddressFor: compileSourceAddress(message.upstreamBindConfig),
     circuitBreakers: interned(compileCircuitBreakers(message.circuitBreakers)),
@@ -154,11 +167,21 @@ export function compileCluster(message: Cluster, secrets: SecretStore): ClusterC
     closesOnHealthFailure: message.closeConnectionsOnHostHealthFailure,
     closesOnHostSetChange: message.commonLbConfig?.closeConnectionsOnHostSetChange ?? false,
     ignoresHealthOnRemoval: message.ignoreHealthOnHostRemoval,
+    askedEndpointHealth: compileAskedHealth(message.commonLbConfig?.overrideHostStatus?.statuses),
     cleanupMs: durationMs(message.cleanupInterval, DEFAULT_CLEANUP_MS),
     metadataExchangeProtocol: compileFilters(message.filters),
-    ...compileTransports(message, secrets),
+    ...transports,
   };
 }
+
+function compileConnectionsByRequest({ serverNames }: ClusterHttpOptions, transports: Transports): ConnectionsByRequest | undefined {
+  const all = [transports.defaultTransport, ...transports.transportMatches];
+  const sendsProxyHeader = all.some(({ proxyHeader }) => proxyHeader !== undefined);
+  if (serverNames === undefined) return sendsProxyHeader ? PROXY_HEADERS_ONLY : undefined;
+  return { ...serverNames, sendsProxyHeader };
+}
+
+const PROXY_HEADERS_ONLY: ConnectionsByRequest = { setsServerName: false, verifiesHost: false, hostHeader: '', sendsProxyHeader: true };
 
 /** Of filters of upstream connections there is one. */
 function compileFilters(filters: Cluster['filters']): string | undefined {
@@ -178,9 +201,12 @@ function compileFilters(filters: Cluster['filters']): string | undefined {
 
 /** Source: envoy ClusterImplBase, "cluster: LB policy … is not valid for Cluster type" (1.40). */
 function checkPolicy(discovery: ClusterDiscovery, { policy, subsets }: LoadBalancing): void {
-  const bringsItsOwn = discovery.kind === 'originalDestination' || discovery.kind === 'aggregate';
+  const bringsItsOwn = ['originalDestination', 'aggregate', 'dynamicForwardProxy'].includes(discovery.kind);
   if (policy.kind === 'clusterProvided' && !bringsItsOwn)
-    throw new ConfigError('lb_policy', 'CLUSTER_PROVIDED needs a cluster that brings its own load balancing: ORIGINAL_DST or aggregate');
+    throw new ConfigError(
+      'lb_policy',
+      'CLUSTER_PROVIDED needs a cluster that brings its own load balancing: ORIGINAL_DST, aggregate or dynamic forward proxy',
+    );
   if (policy.kind !== 'clusterProvided' && bringsItsOwn)
     throw new ConfigError('lb_policy', 'must be CLUSTER_PROVIDED for this type of cluster');
   if (subsets !== undefined && bringsItsOwn) throw new ConfigError('lb_subset_config', 'cannot be had for this type of cluster');

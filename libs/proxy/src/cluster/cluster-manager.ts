@@ -1,8 +1,17 @@
 import { type Clock, errorMessage, joinHostPort, type Logger, type Random, type Timer, Watchable } from '@mizzen/core';
+import { ConfigError } from '../config/config-error.ts';
+import type { DnsHosts } from '../contract.ts';
+import type { StatRegistry } from '../observe/stat-registry.ts';
+import type { EndpointNotice, OutlierNotice, ProcessShare } from '../workers/process-share.ts';
+import { SharedActiveCounts } from './active-counts.ts';
 import { type AssignmentConfig, NO_ENDPOINTS } from './assignment.ts';
-import { type ClusterCounts, createClusterCounts, LiveCluster } from './cluster.ts';
+import { LiveCluster } from './cluster.ts';
 import type { ClusterConfig } from './cluster-config.ts';
+import { type ClusterCounts, createClusterCounts } from './cluster-counts.ts';
+import { ClusterPeers } from './cluster-peers.ts';
 import { DnsDiscovery, type Resolve, type ResolveWithTtl } from './dns.ts';
+import { DnsCaches } from './dns-cache.ts';
+import type { LocalZone } from './zone-routing.ts';
 
 // Envoy's initial_fetch_timeout: after it a cluster is used although its endpoints never came. Source: envoy docs, ConfigSource.
 const WARMING_TIMEOUT_MS = 15_000;
@@ -13,8 +22,13 @@ export interface ClusterManagerOptions {
   readonly logger: Logger;
   readonly resolve: Resolve;
   readonly resolveWithTtl?: ResolveWithTtl;
+  readonly stats: StatRegistry;
   /** Called when a cluster was warmed or the set of EDS names may have changed. */
   readonly onChange: () => void;
+  /** Where the process has further event loops. */
+  readonly share?: ProcessShare | undefined;
+  /** The cluster of proxies like this one, and where this one runs; undefined where requests need not stay in their zone. */
+  readonly localZone?: { readonly clusterName: string; readonly locality: string | undefined } | undefined;
   /** Tells who uses which secrets, for the SDS subscription. */
   readonly secrets: { want(names: Iterable<string>): void; release(names: Iterable<string>): void };
 }
@@ -24,6 +38,8 @@ interface Entry {
   active: LiveCluster | undefined;
   warming: { readonly cluster: LiveCluster; readonly timeout: Timer } | undefined;
   discovery: DnsDiscovery | undefined;
+  /** How many definitions it had: the same in all event loops, which are given the same ones. */
+  generation: number;
 }
 
 /** All clusters by name. A new definition is warmed beside the old one and then takes its place. */
@@ -32,12 +48,14 @@ export class ClusterManager {
   readonly #entries = new Map<string, Entry>();
   readonly #assignments = new Map<string, AssignmentConfig>();
   readonly #active = new Map<string, LiveCluster>();
+  readonly #dnsCaches: DnsCaches;
   readonly #counts = new Map<string, ClusterCounts>();
   /** How many clusters wait for their first endpoints. */
   readonly warmingCount = new Watchable(0);
 
   constructor(options: ClusterManagerOptions) {
     this.#options = options;
+    this.#dnsCaches = new DnsCaches(options);
   }
 
   get(name: string): LiveCluster | undefined {
@@ -46,6 +64,11 @@ export class ClusterManager {
 
   all(): IterableIterator<LiveCluster> {
     return this.#active.values();
+  }
+
+  /** The names that dynamic forward proxies resolved, by the name of their cache. */
+  dnsHosts(name: string): DnsHosts | undefined {
+    return this.#dnsCaches.named(name);
   }
 
   warming(): readonly LiveCluster[] {
@@ -73,10 +96,22 @@ export class ClusterManager {
   }
 
   upsert(config: ClusterConfig): void {
-    const counts = this.#counts.get(config.name) ?? createClusterCounts();
+    const { share } = this.#options;
+    const newCounts = (): ClusterCounts =>
+      createClusterCounts(share?.acquire(`cluster|${config.name}`), () => share?.acquire(`cluster|${config.name}|high`));
+    const counts = this.#counts.get(config.name) ?? newCounts();
     this.#counts.set(config.name, counts);
-    const cluster = new LiveCluster(config, { ...this.#options, counts, clusterNamed: (name) => this.#active.get(name) });
-    const entry = this.#entries.get(config.name) ?? { active: undefined, warming: undefined, discovery: undefined };
+    const entry = this.#entries.get(config.name) ?? { active: undefined, warming: undefined, discovery: undefined, generation: 0 };
+    entry.generation++;
+    const peers = share && new ClusterPeers(share, { cluster: config.name, generation: entry.generation });
+    const cluster = new LiveCluster(config, {
+      ...this.#options,
+      counts,
+      peers,
+      dnsCaches: this.#dnsCaches,
+      zone: this.#zoneFor(config.name),
+      clusterNamed: (name) => this.#active.get(name),
+    });
     this.#entries.set(config.name, entry);
     this.#options.secrets.want(config.secretNames);
     this.#stopWarming(entry);
@@ -91,9 +126,17 @@ export class ClusterManager {
     this.#update();
   }
 
+  /** The local proxies themselves are used without regard to zones. */
+  #zoneFor(name: string): LocalZone | undefined {
+    const { localZone } = this.#options;
+    if (localZone === undefined || localZone.clusterName === name) return undefined;
+    return { locality: localZone.locality, proxies: () => this.#active.get(localZone.clusterName) };
+  }
+
   #discover(entry: Entry, cluster: LiveCluster): void {
     const { discovery } = cluster.config;
-    if (discovery.kind === 'originalDestination' || discovery.kind === 'aggregate') this.#activate(entry, cluster);
+    if (discovery.kind === 'originalDestination' || discovery.kind === 'aggregate' || discovery.kind === 'dynamicForwardProxy')
+      this.#activate(entry, cluster);
     else if (discovery.kind === 'static') this.#setEndpoints(entry, cluster, discovery.assignment);
     else if (discovery.kind === 'eds') {
       const assignment = this.#assignments.get(discovery.serviceName);
@@ -113,10 +156,13 @@ export class ClusterManager {
     if (entry === undefined) return;
     this.#entries.delete(name);
     this.#active.delete(name);
+    const counts = this.#counts.get(name);
+    const active = counts?.hasHigh === true ? [counts.active, counts.activeHigh] : [counts?.active];
     this.#counts.delete(name);
     this.#stopWarming(entry);
     entry.discovery?.close();
     if (entry.active !== undefined) this.#retire(entry.active);
+    for (const each of active) if (each instanceof SharedActiveCounts) each.release();
     this.#update();
   }
 
@@ -140,12 +186,28 @@ export class ClusterManager {
     this.#assignments.delete(serviceName);
   }
 
+  /** The first event loop has decided about an endpoint. */
+  follow({ cluster, generation, endpoint }: EndpointNotice): void {
+    this.#definition(cluster, generation)?.follow(endpoint);
+  }
+
+  /** Another event loop saw an endpoint fail. */
+  onOutlierReported({ cluster, generation, endpoint, reason }: OutlierNotice): void {
+    this.#definition(cluster, generation)?.onOutlierReported(endpoint, reason);
+  }
+
+  #definition(name: string, generation: number): LiveCluster | undefined {
+    const entry = this.#entries.get(name);
+    return [entry?.active, entry?.warming?.cluster].find((cluster) => cluster?.peers?.generation === generation);
+  }
+
   close(): void {
     for (const name of [...this.#entries.keys()]) this.remove(name);
   }
 
   #setEndpoints(entry: Entry, cluster: LiveCluster, assignment: AssignmentConfig): void {
     try {
+      if (cluster.name === this.#options.localZone?.clusterName) refusePriorities(assignment);
       cluster.setEndpoints(assignment);
     } catch (thrown) {
       this.#options.logger.error({ cluster: cluster.name, reason: errorMessage(thrown) }, 'endpoints cannot be used');
@@ -188,4 +250,10 @@ export class ClusterManager {
     this.warmingCount.set(warming);
     this.#options.onChange();
   }
+}
+
+/** Source: envoy BaseDynamicClusterImpl::validateEndpointsForZoneAwareRouting (1.40). */
+function refusePriorities({ localities }: AssignmentConfig): void {
+  if (localities.some(({ priority }) => priority > 0))
+    throw new ConfigError('endpoints', 'of the cluster that cluster_manager.local_cluster_name names must all have priority 0');
 }

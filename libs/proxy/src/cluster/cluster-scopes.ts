@@ -13,13 +13,19 @@ const MEMBERSHIP_STATS = defineStats({
 export function* clusterScopes(cluster: LiveCluster): Generator<Pick<StatScope, 'names' | 'values'>> {
   const { outliers, healthChecker, limits, active, http2Stats } = cluster;
   yield { names: MEMBERSHIP_STATS, values: membership(cluster) };
+  const { byDefault, high } = cluster.config.circuitBreakers;
   const circuit = circuitValues(limits, active);
-  yield { names: CIRCUIT_STATS, values: circuit };
-  if (cluster.config.circuitBreakers.byDefault.tracksRemaining) yield { names: REMAINING_STATS, values: circuit };
+  yield { names: CIRCUIT_STATS.byDefault, values: circuit };
+  if (byDefault.tracksRemaining) yield { names: REMAINING_STATS.byDefault, values: circuit };
+  const circuitOfHigh = circuitValues(high.limits, cluster.hasHighPriority ? cluster.highPriority.active : NOTHING_ACTIVE);
+  yield { names: CIRCUIT_STATS.high, values: circuitOfHigh };
+  if (high.tracksRemaining) yield { names: REMAINING_STATS.high, values: circuitOfHigh };
   if (http2Stats !== undefined) yield { names: UPSTREAM_HTTP2_STATS, values: http2Stats };
   if (outliers !== undefined) yield { names: OUTLIER_STATS, values: outliers.stats };
   if (healthChecker !== undefined) yield { names: HEALTH_CHECK_STATS, values: healthChecker.stats };
 }
+
+const NOTHING_ACTIVE = { connections: 0, pendingRequests: 0, requests: 0, retries: 0 };
 
 function membership(cluster: LiveCluster): object {
   const counts = { total: 0, healthy: 0, degraded: 0, excluded: 0 };

@@ -1,34 +1,28 @@
 import type { Clock, Logger, Random } from '@mizzen/core';
 import type { DestinationService } from '@mizzen/telemetry';
-import type { ClusterStats, LoadBalancerContext, SocketAddress, UpstreamCluster, UpstreamProtocol } from '../contract.ts';
+import type { ClusterStats, LoadBalancerContext, UpstreamCluster, UpstreamProtocol } from '../contract.ts';
 import type { Http2ClientOptions } from '../http2/options.ts';
 import { createHttp2Stats } from '../http2/stats.ts';
-import { createClusterStats } from '../observe/cluster-stats.ts';
-import { type AssignmentConfig, type EndpointConfig, type LocalityConfig, NO_ENDPOINTS } from './assignment.ts';
+import { SharedActiveCounts } from './active-counts.ts';
+import { AskedEndpoints } from './asked-endpoints.ts';
+import { type AssignmentConfig, NO_ENDPOINTS } from './assignment.ts';
 import type { ClusterConfig } from './cluster-config.ts';
-import { Endpoint } from './endpoint.ts';
+import type { ClusterCounts } from './cluster-counts.ts';
+import { ClusterEndpoints, type LiveLocality } from './cluster-endpoints.ts';
+import { type ClusterPeers, decidedOf } from './cluster-peers.ts';
+import type { DnsCaches } from './dns-cache.ts';
+import { DynamicHosts } from './dynamic-hosts.ts';
+import type { Endpoint } from './endpoint.ts';
 import { HealthChecker } from './health-checker.ts';
+import { HighPriorityCluster } from './high-priority.ts';
 import { HostSets } from './host-sets.ts';
 import { OriginalDestinations } from './original-destinations.ts';
 import { OutlierDetector } from './outlier-detection.ts';
 import { Subsets } from './subsets.ts';
-import type { Transport } from './transports.ts';
+import type { LocalProxies, LocalZone } from './zone-routing.ts';
 
 // How often another endpoint is tried when the chosen one was tried already. Source: Istio's host_selection_retry_max_attempts.
 const MAX_RESELECTIONS = 5;
-
-/** What outlives a cluster's definition: counters and live counts are those of the name. */
-export interface ClusterCounts {
-  readonly stats: ClusterStats;
-  readonly active: UpstreamCluster['active'];
-}
-
-export function createClusterCounts(): ClusterCounts {
-  return {
-    stats: createClusterStats(),
-    active: { connections: 0, pendingRequests: 0, requests: 0, retries: 0 },
-  };
-}
 
 export interface LiveClusterOptions {
   readonly clock: Clock;
@@ -37,10 +31,16 @@ export interface LiveClusterOptions {
   readonly counts: ClusterCounts;
   /** For clusters made of others: those in force now. */
   readonly clusterNamed: (name: string) => LiveCluster | undefined;
+  /** Of the process, for dynamic forward proxies. */
+  readonly dnsCaches: DnsCaches;
+  /** The same definition in other event loops. */
+  readonly peers?: ClusterPeers | undefined;
+  /** Where requests are to stay in the zone; undefined for the cluster of local proxies itself. */
+  readonly zone?: LocalZone | undefined;
 }
 
 /** One cluster in force. Its endpoints change under it; its definition never does. */
-export class LiveCluster implements UpstreamCluster {
+export class LiveCluster implements UpstreamCluster, LocalProxies {
   readonly config: ClusterConfig;
   readonly stats: ClusterStats;
   readonly active: UpstreamCluster['active'];
@@ -48,28 +48,44 @@ export class LiveCluster implements UpstreamCluster {
   readonly healthChecker: HealthChecker | undefined;
   readonly #options: LiveClusterOptions;
   readonly #originalDestinations: OriginalDestinations | undefined;
+  readonly dynamicHosts: DynamicHosts | undefined;
+  readonly #askedEndpoints: AskedEndpoints;
+  readonly #endpoints: ClusterEndpoints;
   #assignment: AssignmentConfig = NO_ENDPOINTS;
-  #localities: readonly LiveLocality[] = [];
-  #internalListener: string | undefined;
   #chooser: Chooser | undefined;
   #http2: Http2ClientOptions | undefined;
+  #highPriority: HighPriorityCluster | undefined;
+  #revision = 0;
   #isClosed = false;
 
   constructor(config: ClusterConfig, options: LiveClusterOptions) {
     this.config = config;
     this.#options = options;
+    this.#endpoints = new ClusterEndpoints(this);
+    this.#askedEndpoints = new AskedEndpoints(config.askedEndpointHealth);
     this.stats = options.counts.stats;
     this.active = options.counts.active;
-    const { clock, random, logger } = options;
+    const { clock, random, logger, peers } = options;
     const onChange = (endpoint: Endpoint): void => this.#onHealthChange(endpoint);
-    if (config.outlierDetection !== undefined) this.outliers = new OutlierDetector(config.outlierDetection, { clock, random, onChange });
+    if (config.outlierDetection !== undefined)
+      this.outliers = new OutlierDetector(config.outlierDetection, { clock, random, peers, onChange });
     const [check] = config.healthChecks;
-    if (check !== undefined) this.healthChecker = new HealthChecker(this, check, { clock, random, logger, onChange });
+    if (check !== undefined) this.healthChecker = new HealthChecker(this, check, { clock, random, logger, peers, onChange });
+    if (config.discovery.kind === 'dynamicForwardProxy')
+      this.dynamicHosts = new DynamicHosts(this, options.dnsCaches.acquire(config.discovery.dnsCache));
     if (config.discovery.kind === 'originalDestination') this.#originalDestinations = new OriginalDestinations(this);
   }
 
   get name(): string {
     return this.config.name;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get peers(): ClusterPeers | undefined {
+    return this.#options.peers;
   }
 
   get clock(): Clock {
@@ -78,6 +94,11 @@ export class LiveCluster implements UpstreamCluster {
 
   get observabilityName(): string {
     return this.config.observabilityName;
+  }
+
+  get metadata(): UpstreamCluster['metadata'] {
+    const { metadataText } = this.config;
+    return metadataText === '' ? undefined : (JSON.parse(metadataText) as UpstreamCluster['metadata']);
   }
 
   get service(): DestinationService | undefined {
@@ -122,21 +143,41 @@ export class LiveCluster implements UpstreamCluster {
     return this.config.metadataExchangeProtocol;
   }
 
+  get connectionsByRequest(): UpstreamCluster['connectionsByRequest'] {
+    return this.config.connectionsByRequest;
+  }
+
   get limits(): UpstreamCluster['limits'] {
     return this.config.circuitBreakers.byDefault.limits;
   }
 
+  /** Some requests had high priority. */
+  get hasHighPriority(): boolean {
+    return this.#options.counts.hasHigh;
+  }
+
+  get highPriority(): HighPriorityCluster {
+    this.#highPriority ??= new HighPriorityCluster(this, this.#options.counts.activeHigh);
+    return this.#highPriority;
+  }
+
   get internalListener(): string | undefined {
-    return this.#internalListener;
+    return this.#endpoints.internalListener;
   }
 
   /** In the order of the assignment, with their priorities and localities: for the admin interface. */
   get localities(): readonly LiveLocality[] {
-    return this.#localities;
+    return this.#endpoints.localities;
   }
 
   chooseEndpoint(context: LoadBalancerContext): Endpoint | undefined {
+    const { askedEndpoint } = context;
+    if (askedEndpoint !== undefined && this.config.discovery.kind !== 'aggregate') {
+      const found = this.#askedEndpoints.find(this.localities, askedEndpoint.address);
+      if (found !== undefined || askedEndpoint.isStrict) return found;
+    }
     if (this.#originalDestinations !== undefined) return this.#originalDestinations.choose(context);
+    if (this.dynamicHosts !== undefined) return this.dynamicHosts.choose(context);
     this.#chooser ??= this.#createChooser();
     return this.#chooser.choose(context);
   }
@@ -151,79 +192,35 @@ export class LiveCluster implements UpstreamCluster {
 
   /** Replaces the endpoints. One whose address and transport stay keeps its identity, its counters and its connections. */
   setEndpoints(assignment: AssignmentConfig): void {
-    const placesBefore = this.#localities;
-    const before = this.endpoints();
-    const known = new Map(before.map((endpoint) => [identityOf(endpoint, endpoint.transport), endpoint]));
     this.#assignment = assignment;
-    this.#internalListener = undefined;
-    this.#localities = assignment.localities.map((locality) => this.#localityFor(locality, known));
-    const present = new Set(this.endpoints());
-    const gone = before.filter((endpoint) => !present.has(endpoint));
-    const kept = this.#keepHealthy(gone, placesBefore);
-    for (const endpoint of kept) present.add(endpoint);
-    this.#chooser = undefined;
-    this.outliers?.retain(present);
-    this.healthChecker?.setEndpoints(present);
-    const isChanged = gone.length > kept.length || present.size > before.length;
-    if (isChanged) this.stats.membershipChange++;
-    for (const endpoint of gone) if (!present.has(endpoint)) endpoint.pool?.drain();
-    if (isChanged && this.config.closesOnHostSetChange) for (const endpoint of present) retirePool(endpoint);
+    this.#forgetChoice();
+    this.#endpoints.replace(assignment);
   }
 
   endpoints(): Endpoint[] {
-    return this.#localities.flatMap(({ endpoints }) => endpoints);
+    return this.#endpoints.list();
   }
 
-  /**
-   * With active checks an endpoint that the control plane took away stays where it was until it fails one: discovery may be behind.
-   * Source: envoy BaseDynamicClusterImpl::updateDynamicHostList, "stabilized" hosts (1.40).
-   */
-  #keepHealthy(gone: readonly Endpoint[], before: readonly LiveLocality[]): readonly Endpoint[] {
-    if (this.healthChecker === undefined || this.config.ignoresHealthOnRemoval) return [];
-    const kept = new Set(gone.filter(({ checkResult }) => checkResult === 'healthy' || checkResult === 'degraded'));
-    if (kept.size === 0) return [];
-    const places = before
-      .map((locality) => ({ ...locality, endpoints: locality.endpoints.filter((endpoint) => kept.has(endpoint)), isGone: true }))
-      .filter(({ endpoints }) => endpoints.length > 0);
-    this.#localities = [...this.#localities, ...places];
-    return [...kept];
+  /** The first event loop has decided about an endpoint of this definition. */
+  follow(endpointName: string): void {
+    const endpoint = this.#options.peers?.find(this.endpoints(), endpointName);
+    if (endpoint?.shared === undefined) return;
+    const { isEjected } = decidedOf(endpoint.shared);
+    const hasChanged = endpoint.isEjected !== isEjected;
+    endpoint.isEjected = isEjected;
+    if (hasChanged) this.#onHealthChange(endpoint);
+    this.healthChecker?.follow(endpoint);
   }
 
-  #localityFor(locality: LocalityConfig, known: ReadonlyMap<string, Endpoint>): LiveLocality {
-    const endpoints: Endpoint[] = [];
-    for (const config of locality.endpoints) {
-      const endpoint = this.#endpointFor(config, known);
-      if (endpoint !== undefined) endpoints.push(endpoint);
-    }
-    return { locality: locality.locality, priority: locality.priority, weight: locality.weight, endpoints, isGone: false };
+  /** Another event loop saw an endpoint of this definition fail. */
+  onOutlierReported(endpointName: string, reason: string): void {
+    const endpoint = this.#options.peers?.find(this.endpoints(), endpointName);
+    if (endpoint !== undefined) this.outliers?.onReported(endpoint, reason);
   }
 
-  #endpointFor(config: EndpointConfig, known: ReadonlyMap<string, Endpoint>): Endpoint | undefined {
-    if (config.address.kind === 'internal') {
-      this.#internalListener = config.address.name;
-      return undefined;
-    }
-    const transport = this.#transportFor(config);
-    const address: SocketAddress = config.address;
-    const endpoint = known.get(identityOf({ address, hostname: config.hostname }, transport));
-    if (endpoint === undefined) {
-      const made = new Endpoint(this, { ...config, address, transport });
-      made.healthySinceMs = this.clock.monotonic();
-      return made;
-    }
-    endpoint.weight = config.weight;
-    endpoint.health = config.health;
-    endpoint.workload = config.workload;
-    endpoint.details = config.details;
-    return endpoint;
-  }
-
-  #transportFor(config: EndpointConfig): Transport {
-    for (const match of this.config.transportMatches) {
-      const labels = config.details.transportLabels ?? {};
-      if (Object.entries(match.labels).every(([name, value]) => labels[name] === value)) return match;
-    }
-    return this.config.defaultTransport;
+  /** Any event loop has ever connected to it. */
+  get hadConnections(): boolean {
+    return this.active instanceof SharedActiveCounts ? this.active.hadConnections : this.stats.upstreamCxTotal > 0;
   }
 
   #createChooser(): Chooser {
@@ -241,7 +238,7 @@ export class LiveCluster implements UpstreamCluster {
       stats: this.stats,
     };
     const { subsets } = loadBalancing;
-    return subsets === undefined ? new HostSets(this.#localities, options) : new Subsets(this.#localities, subsets, options);
+    return subsets === undefined ? new HostSets(this.localities, options) : new Subsets(this.localities, subsets, options);
   }
 
   /** The first of the clusters that has an endpoint to give. Source: envoy AggregateClusterLoadBalancer (1.40). */
@@ -257,31 +254,19 @@ export class LiveCluster implements UpstreamCluster {
   }
 
   hasAvailableEndpoint(): boolean {
-    if (this.#originalDestinations !== undefined || this.config.discovery.kind === 'aggregate') return true;
-    return this.#localities.some(({ endpoints }) => endpoints.some((endpoint) => endpoint.isUsable));
+    if (this.#originalDestinations !== undefined || this.dynamicHosts !== undefined || this.config.discovery.kind === 'aggregate')
+      return true;
+    return this.localities.some(({ endpoints }) => endpoints.some((endpoint) => endpoint.isUsable));
   }
 
   #onHealthChange(endpoint: Endpoint): void {
-    this.#chooser = undefined;
-    if (endpoint.isUsable) return;
-    if (this.config.closesOnHealthFailure) retirePool(endpoint);
-    this.#dropGone(endpoint);
+    this.#forgetChoice();
+    if (!endpoint.isUsable) this.#endpoints.onUnusable(endpoint);
   }
 
-  /** One that was only kept because its checks passed. */
-  #dropGone(endpoint: Endpoint): void {
-    const isGone = this.#localities.some((locality) => locality.isGone && locality.endpoints.includes(endpoint));
-    if (!isGone || endpoint.checkResult !== 'unhealthy') return;
-    this.#localities = this.#localities
-      .map((locality) =>
-        locality.isGone ? { ...locality, endpoints: locality.endpoints.filter((other) => other !== endpoint) } : locality,
-      )
-      .filter((locality) => !locality.isGone || locality.endpoints.length > 0);
-    const present = new Set(this.endpoints());
-    this.outliers?.retain(present);
-    this.healthChecker?.setEndpoints(present);
-    this.stats.membershipChange++;
-    endpoint.pool?.drain();
+  #forgetChoice(): void {
+    this.#chooser = undefined;
+    this.#revision++;
   }
 
   /** Takes no part any more: idle connections close, busy ones when they are done. */
@@ -291,41 +276,14 @@ export class LiveCluster implements UpstreamCluster {
     this.outliers?.close();
     this.healthChecker?.close();
     this.#originalDestinations?.close();
-    for (const endpoint of this.endpoints()) endpoint.pool?.drain();
+    if (this.dynamicHosts !== undefined) {
+      this.dynamicHosts.close();
+      this.#options.dnsCaches.release(this.dynamicHosts.cache);
+    }
+    this.#endpoints.close();
   }
-}
-
-export interface LiveLocality {
-  readonly locality: string;
-  readonly priority: number;
-  readonly weight: number;
-  readonly endpoints: readonly Endpoint[];
-  /** The control plane took them away, active checks keep them. */
-  readonly isGone: boolean;
-}
-
-/** Its connections end with their exchange; further ones are made anew. */
-function retirePool(endpoint: Endpoint): void {
-  endpoint.pool?.drain();
-  endpoint.pool = undefined;
 }
 
 interface Chooser {
   choose(context: LoadBalancerContext): Endpoint | undefined;
-}
-
-const transportNumbers = new WeakMap<object, number>();
-let transportCount = 0;
-
-function identityOf(endpoint: { readonly address: SocketAddress; readonly hostname: string }, transport: object): string {
-  const { address } = endpoint;
-  const place = address.kind === 'pipe' ? address.path : `${address.host}|${address.port}`;
-  return `${place}|${endpoint.hostname}|${transportNumber(transport)}`;
-}
-
-function transportNumber(transport: object): number {
-  const known = transportNumbers.get(transport);
-  if (known !== undefined) return known;
-  transportNumbers.set(transport, ++transportCount);
-  return transportCount;
 }

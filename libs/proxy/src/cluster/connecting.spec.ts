@@ -55,7 +55,7 @@ function connected(endpoint: Endpoint, handler: Partial<ConnectHandler> = {}): P
 
 function withMoreAddresses(first: JsonValue, more: readonly JsonValue[]): LiveCluster {
   const endpoint = { address: first, additional_addresses: more.map((each) => ({ address: each })) };
-  return clusterOf([{ lb_endpoints: [{ endpoint }] }], { connect_timeout: '2s' }, systemClock);
+  return clusterOf([{ lb_endpoints: [{ endpoint }] }], { connect_timeout: '10s' }, systemClock);
 }
 
 describe('a connection to an endpoint of several addresses', () => {
@@ -82,42 +82,59 @@ describe('a connection to an endpoint of several addresses', () => {
 });
 
 describe('an endpoint behind the PROXY protocol', () => {
-  const transport = (version: string): Record<string, JsonValue> => ({
+  const transport = (config: Record<string, JsonValue>): Record<string, JsonValue> => ({
     transport_socket: {
       name: 'envoy.transport_sockets.upstream_proxy_protocol',
       typed_config: {
         '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport',
-        config: { version },
+        config,
         transport_socket: { name: 'envoy.transport_sockets.raw_buffer' },
       },
     },
   });
   const source = { kind: 'ip', host: '10.1.1.1', port: 1111 } as const;
   const destination = { kind: 'ip', host: '10.2.2.2', port: 2222 } as const;
-  const proxyHeader = { addresses: { source, destination }, tlvs: [] };
+  const tlvs = [
+    { type: 0xe1, value: Buffer.from('first') },
+    { type: 0xe2, value: Buffer.from('second') },
+  ];
+  const needs = { key: 'one client', proxyHeader: { addresses: { source, destination }, tlvs } };
 
-  async function behindProxy(version: string): Promise<{ endpoint: Endpoint; received: () => Promise<string> }> {
+  async function behindProxy(config: Record<string, JsonValue>): Promise<{ endpoint: Endpoint; received: () => Promise<string> }> {
     const { port, received } = await startServer();
     const endpoints = [{ lb_endpoints: [{ endpoint: { address: address('127.0.0.1', port) } }] }];
-    return { endpoint: endpointOf(clusterOf(endpoints, transport(version), systemClock)), received };
+    return { endpoint: endpointOf(clusterOf(endpoints, transport(config), systemClock)), received };
   }
 
   it('is told first who the client is', async () => {
-    const { endpoint, received } = await behindProxy('V1');
-    const socket = await connected(endpoint, { proxyHeader });
+    const { endpoint, received } = await behindProxy({ version: 'V1' });
+    const socket = await connected(endpoint, { needs });
     socket.write('hello');
     expect(await received()).toMatch(/^PROXY TCP4 10\.1\.1\.1 10\.2\.2\.2 1111 2222\r\n/);
   });
 
   it('is told by the second version of the protocol where that is asked for', async () => {
-    const { endpoint, received } = await behindProxy('V2');
-    await connected(endpoint, { proxyHeader });
+    const { endpoint, received } = await behindProxy({ version: 'V2' });
+    await connected(endpoint, { needs });
     expect((await received()).startsWith('\r\n\r\n\0\r\nQUIT\n')).toBe(true);
   });
 
-  it('gets no HTTP, whose connections many clients share', async () => {
-    const { endpoint } = await behindProxy('V1');
-    await expect(connected(endpoint, { alpn: ['http/1.1'] })).rejects.toThrow('for TCP only');
+  it('is given no TLV of the client but those that may pass', async () => {
+    const none = await behindProxy({ version: 'V2' });
+    await connected(none.endpoint, { needs });
+    expect(await none.received()).not.toMatch(/first|second/);
+    const some = await behindProxy({ version: 'V2', pass_through_tlvs: { match_type: 'INCLUDE', tlv_type: [0xe2] } });
+    await connected(some.endpoint, { needs });
+    expect(await some.received()).toMatch(/second$/);
+    const all = await behindProxy({ version: 'V2', pass_through_tlvs: { match_type: 'INCLUDE_ALL' } });
+    await connected(all.endpoint, { needs });
+    expect(await all.received()).toMatch(/first.*second$/s);
+  });
+
+  it('hears of the proxy itself where no client is behind a connection', async () => {
+    const { endpoint, received } = await behindProxy({ version: 'V1' });
+    await connected(endpoint, { alpn: ['http/1.1'] });
+    expect(await received()).toMatch(/^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ \d+\r\n$/);
   });
 });
 

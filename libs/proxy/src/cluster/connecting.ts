@@ -1,7 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { type Clock, errorCode, errorMessage } from '@mizzen/core';
-import type { ConnectHandler, SocketAddress, UpstreamConnecting } from '../contract.ts';
+import type { ConnectHandler, ConnectionNeeds, ProxyHeader, SocketAddress, UpstreamConnecting } from '../contract.ts';
 import { encodeProxyHeader } from '../listener/proxy-protocol.ts';
+import { noteConnectionTimes } from '../observe/connection-times.ts';
+import { type OpenConnection, openConnections } from '../observe/open-connections.ts';
 import { record } from '../observe/stat-histogram.ts';
 import { boundSockets } from '../system/bound-socket.ts';
 import { setKeepAliveProbes } from '../system/keep-alive.ts';
@@ -17,34 +19,58 @@ export function connectTo(endpoint: Endpoint, handler: ConnectHandler): Upstream
 }
 
 function connectToAddress(endpoint: Endpoint, address: SocketAddress, handler: ConnectHandler): UpstreamConnecting {
-  const { proxyProtocol } = endpoint.transport;
-  // A pooled connection carries the requests of many clients: the header of one of them would stand for all.
-  if (proxyProtocol !== undefined && handler.alpn !== undefined)
-    return failLater(handler, 'a PROXY header is sent for TCP only, not for HTTP');
-  const firstBytes =
-    proxyProtocol === undefined ? undefined : encodeProxyHeader(handler.proxyHeader ?? { addresses: undefined, tlvs: [] }, proxyProtocol);
-  const socket = openSocket(endpoint, address, { alpn: handler.alpn, firstBytes });
+  const { alpn, needs } = handler;
+  const firstBytes = proxyHeaderFor(endpoint, needs);
+  const socket = openSocket(endpoint, address, { alpn, needs, firstBytes });
   if (socket === undefined) return failLater(handler, 'TLS error: Secret is not supplied by SDS');
-  // It waits in the socket until that is connected; nothing else can be written before. TLS has sent it itself, in the clear.
-  if (firstBytes !== undefined && endpoint.tls === undefined) socket.write(firstBytes);
   return new Connecting(endpoint, socket, { handler, tls: endpoint.tls, clock: endpoint.cluster.clock });
 }
 
-function openSocket(
-  endpoint: Endpoint,
-  address: SocketAddress,
-  { alpn, firstBytes }: { readonly alpn: readonly string[] | undefined; readonly firstBytes: Buffer | undefined },
-): Socket | undefined {
+/** Without a client to speak of, the proxy speaks for itself. Source: envoy UpstreamProxyProtocolSocket::generateHeader (1.40). */
+function proxyHeaderFor({ transport }: Endpoint, needs: ConnectionNeeds | undefined): ((socket: Socket) => Buffer) | undefined {
+  const rules = transport.proxyHeader;
+  if (rules === undefined) return undefined;
+  const { version, passesTlv } = rules;
+  const given = needs?.proxyHeader;
+  if (given !== undefined) {
+    const bytes = encodeProxyHeader({ addresses: given.addresses, tlvs: given.tlvs.filter(passesTlv) }, version);
+    return () => bytes;
+  }
+  return (socket) => encodeProxyHeader({ addresses: version === 'v1' ? endsOf(socket) : undefined, tlvs: [] }, version);
+}
+
+function endsOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): ProxyHeader['addresses'] {
+  if (localAddress === undefined || remoteAddress === undefined) return undefined;
+  return {
+    source: { kind: 'ip', host: localAddress, port: localPort ?? 0 },
+    destination: { kind: 'ip', host: remoteAddress, port: remotePort ?? 0 },
+  };
+}
+
+interface SocketOptions {
+  readonly alpn: readonly string[] | undefined;
+  readonly needs: ConnectionNeeds | undefined;
+  /** Asked once the socket is connected. */
+  readonly firstBytes: ((socket: Socket) => Buffer) | undefined;
+}
+
+function openSocket(endpoint: Endpoint, address: SocketAddress, { alpn, needs, firstBytes }: SocketOptions): Socket | undefined {
   const { tls } = endpoint.transport;
   const localAddress = localAddressFor(endpoint, address);
   if (tls !== undefined) {
     try {
-      return tls.connect(address, { localAddress, alpn, firstBytes });
+      return tls.connect(address, { localAddress, alpn, needs, firstBytes });
     } catch {
       return undefined;
     }
   }
-  if (address.kind === 'pipe') return connect({ path: address.path, allowHalfOpen: true });
+  const socket = address.kind === 'pipe' ? connect({ path: address.path, allowHalfOpen: true }) : openPlainSocket(address, localAddress);
+  // Nothing else is written before: who asked for the connection hears of it later.
+  if (firstBytes !== undefined) socket.once('connect', () => socket.write(firstBytes(socket)));
+  return socket;
+}
+
+function openPlainSocket(address: IpAddress, localAddress: string | undefined): Socket {
   const socket: Socket = connect({
     host: address.host,
     port: address.port,
@@ -55,6 +81,8 @@ function openSocket(
   });
   return socket;
 }
+
+type IpAddress = Extract<SocketAddress, { kind: 'ip' }>;
 
 /** What `net.connect` is given of where a connection comes from. */
 type SourceOptions =
@@ -93,26 +121,30 @@ interface ConnectingOptions {
 }
 
 /** One attempt to connect: ends in exactly one of connected, failed, cancelled. */
-class Connecting implements UpstreamConnecting {
+class Connecting implements UpstreamConnecting, OpenConnection {
   readonly #endpoint: Endpoint;
   readonly #socket: Socket;
   readonly #options: ConnectingOptions;
   readonly #timer: { cancel(): void };
   readonly #startMs: number;
   #connectedMs: number | undefined;
+  #countedRead = 0;
+  #countedWritten = 0;
   #isSettled = false;
-  #isTcpConnected = false;
+  /** 0 until then. */
+  #tcpConnectedMs = 0;
 
   constructor(endpoint: Endpoint, socket: Socket, options: ConnectingOptions) {
     this.#endpoint = endpoint;
     this.#socket = socket;
     this.#options = options;
     const { cluster } = endpoint;
-    cluster.active.connections++;
+    (options.handler.countedIn ?? cluster.active).connections++;
     cluster.stats.upstreamCxTotal++;
     cluster.stats.upstreamCxActive++;
     endpoint.stats.connectionsTotal++;
     endpoint.stats.connectionsActive++;
+    openConnections.add(this);
     this.#startMs = options.clock.monotonic();
     this.#timer = options.clock.after(cluster.connectTimeoutMs, () => this.#fail({ reason: 'connection timeout', isTimeout: true }));
     socket.once('connect', this.#onConnect);
@@ -128,7 +160,7 @@ class Connecting implements UpstreamConnecting {
   }
 
   readonly #onConnect = (): void => {
-    this.#isTcpConnected = true;
+    this.#tcpConnectedMs = this.#options.clock.monotonic();
     if (this.#options.tls === undefined) this.#onConnected();
   };
 
@@ -139,6 +171,8 @@ class Connecting implements UpstreamConnecting {
     const { tls, handler, clock } = this.#options;
     const { cluster } = this.#endpoint;
     this.#connectedMs = clock.monotonic();
+    const [startMs, connectedMs] = [this.#startMs, this.#tcpConnectedMs];
+    noteConnectionTimes(socket, { startMs, connectedMs, securedMs: tls === undefined ? 0 : this.#connectedMs });
     record(cluster.stats, 'upstreamCxConnectMs', this.#connectedMs - this.#startMs);
     if (tls !== undefined) socket.setNoDelay(true);
     const { keepAlive } = cluster.config;
@@ -149,24 +183,33 @@ class Connecting implements UpstreamConnecting {
     handler.onConnected(socket, tls !== undefined && isTlsSocket(socket) ? tls.describe(socket) : undefined);
   };
 
+  countBytes(): void {
+    const { bytesRead, bytesWritten } = this.#socket;
+    const { stats } = this.#endpoint.cluster;
+    stats.upstreamCxRxBytesTotal += bytesRead - this.#countedRead;
+    stats.upstreamCxTxBytesTotal += bytesWritten - this.#countedWritten;
+    this.#countedRead = bytesRead;
+    this.#countedWritten = bytesWritten;
+  }
+
   readonly #onError = (thrown: unknown): void => {
     this.#fail({
-      reason: this.#isTcpConnected ? `TLS error: ${errorCode(thrown) || errorMessage(thrown)}` : errorCode(thrown) || errorMessage(thrown),
+      reason:
+        this.#tcpConnectedMs > 0 ? `TLS error: ${errorCode(thrown) || errorMessage(thrown)}` : errorCode(thrown) || errorMessage(thrown),
       isTimeout: false,
     });
   };
 
   readonly #onClose = (): void => {
     const { cluster, stats } = this.#endpoint;
-    cluster.active.connections--;
+    (this.#options.handler.countedIn ?? cluster.active).connections--;
     cluster.stats.upstreamCxActive--;
     cluster.stats.upstreamCxDestroy++;
-    cluster.stats.upstreamCxRxBytesTotal += this.#socket.bytesRead;
-    cluster.stats.upstreamCxTxBytesTotal += this.#socket.bytesWritten;
+    openConnections.remove(this);
     stats.connectionsActive--;
     if (this.#connectedMs !== undefined) record(cluster.stats, 'upstreamCxLengthMs', this.#options.clock.monotonic() - this.#connectedMs);
     this.#fail({
-      reason: this.#isTcpConnected ? 'TLS error: connection closed during the handshake' : 'connection closed',
+      reason: this.#tcpConnectedMs > 0 ? 'TLS error: connection closed during the handshake' : 'connection closed',
       isTimeout: false,
     });
   };
@@ -179,7 +222,7 @@ class Connecting implements UpstreamConnecting {
     stats.connectFailures++;
     this.#socket.on('error', ignore);
     this.#socket.destroy();
-    this.#options.handler.onFailed({ ...failure, isTls: this.#isTcpConnected });
+    this.#options.handler.onFailed({ ...failure, isTls: this.#tcpConnectedMs > 0 });
   }
 
   #settle(): boolean {

@@ -5,9 +5,16 @@ import {
   Cluster_DnsLookupFamily as DnsFamily,
 } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { ClusterConfigSchema as AggregateSchema } from '@mizzen/xds-api/envoy/extensions/clusters/aggregate/v3/cluster';
+import {
+  type ClusterConfig as DynamicConfig,
+  ClusterConfigSchema as DynamicSchema,
+} from '@mizzen/xds-api/envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster';
+import { HttpProtocolOptionsSchema } from '@mizzen/xds-api/envoy/extensions/upstreams/http/v3/http_protocol_options';
 import { ConfigError, within } from '../config/config-error.ts';
+import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { durationMs } from '../config/values.ts';
 import { type AssignmentConfig, compileAssignment, NO_ENDPOINTS } from './assignment.ts';
+import { compileDnsCache, type DnsCacheConfig } from './dns-cache-config.ts';
 
 /** Which addresses of a name are used: only one family, one and only else the other, or both. */
 export type DnsLookup = 'v4' | 'v6' | 'v6ThenV4' | 'v4ThenV6' | 'all';
@@ -35,9 +42,10 @@ export type ClusterDiscovery =
       /** Where in dynamic metadata the address stands: the namespace, then the keys. */
       readonly metadataPath: readonly string[] | undefined;
     }
-  | { readonly kind: 'aggregate'; readonly clusters: readonly string[] };
+  | { readonly kind: 'aggregate'; readonly clusters: readonly string[] }
+  | { readonly kind: 'dynamicForwardProxy'; readonly dnsCache: DnsCacheConfig };
 
-const DNS_LOOKUP: Readonly<Record<number, DnsLookup>> = {
+export const DNS_LOOKUP: Readonly<Record<number, DnsLookup>> = {
   [DnsFamily.AUTO]: 'v6ThenV4',
   [DnsFamily.V4_ONLY]: 'v4',
   [DnsFamily.V6_ONLY]: 'v6',
@@ -50,7 +58,7 @@ const DEFAULT_DNS_REFRESH_MS = 5000;
 /** Throws ConfigError. */
 export function compileDiscovery(message: Cluster): ClusterDiscovery {
   const { clusterDiscoveryType } = message;
-  if (clusterDiscoveryType.case === 'clusterType') return compileCustomType(clusterDiscoveryType.value.typedConfig);
+  if (clusterDiscoveryType.case === 'clusterType') return compileCustomType(message, clusterDiscoveryType.value.typedConfig);
   switch (clusterDiscoveryType.value ?? DiscoveryType.STATIC) {
     case DiscoveryType.EDS:
       return { kind: 'eds', serviceName: message.edsClusterConfig?.serviceName || message.name };
@@ -105,11 +113,29 @@ function compileDns(message: Cluster): ClusterDiscovery {
   };
 }
 
-function compileCustomType(any: Parameters<typeof unpackAny>[0]): ClusterDiscovery {
+function compileCustomType(cluster: Cluster, any: Parameters<typeof unpackAny>[0]): ClusterDiscovery {
+  const dynamic = within('cluster_type.typed_config', () => unpackAny(any, DynamicSchema));
+  if (dynamic !== undefined) return within('cluster_type.typed_config', () => compileDynamic(cluster, dynamic));
   const typeName = any?.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
   const aggregate = within('cluster_type.typed_config', () => unpackAny(any, AggregateSchema));
   if (aggregate === undefined)
     throw new ConfigError('cluster_type', `${typeName ?? 'without typed_config'} is not supported by this proxy; use type`);
   if (aggregate.clusters.length === 0) throw new ConfigError('cluster_type.typed_config.clusters', 'must name a cluster');
   return { kind: 'aggregate', clusters: aggregate.clusters };
+}
+
+const DYNAMIC_FIELDS = { [DynamicSchema.typeName]: ['dns_cache_config', 'allow_insecure_cluster_options'] };
+
+/** Clients name the hosts: what they name must be what answers. Source: envoy DynamicForwardProxy ClusterFactory (1.40). */
+function compileDynamic(cluster: Cluster, message: DynamicConfig): ClusterDiscovery {
+  refuseUnsupportedFields(DynamicSchema, message, { supported: DYNAMIC_FIELDS });
+  const { clusterImplementationSpecifier: given } = message;
+  if (given.case !== 'dnsCacheConfig') throw new ConfigError('dns_cache_config', 'is required');
+  const any = cluster.typedExtensionProtocolOptions[HttpProtocolOptionsSchema.typeName];
+  const options = any === undefined ? cluster : unpackAny(any, HttpProtocolOptionsSchema);
+  const names = options?.upstreamHttpProtocolOptions;
+  const isSecure = any === undefined && names === undefined ? true : names?.autoSni === true && names.autoSanValidation;
+  if (!isSecure && !message.allowInsecureClusterOptions)
+    throw new ConfigError('allow_insecure_cluster_options', 'must be true, or the cluster must have auto_sni and auto_san_validation');
+  return { kind: 'dynamicForwardProxy', dnsCache: within('dns_cache_config', () => compileDnsCache(given.value)) };
 }

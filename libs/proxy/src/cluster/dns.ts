@@ -34,7 +34,7 @@ export interface DnsDiscoveryOptions extends DnsDiscoveryConfig {
 }
 
 /** Families in the order in which they are asked for; the first that has addresses is taken. */
-const FAMILIES: Readonly<Record<DnsLookup, readonly (0 | 4 | 6)[]>> = {
+export const FAMILIES: Readonly<Record<DnsLookup, readonly (0 | 4 | 6)[]>> = {
   v4: [4],
   v6: [6],
   v6ThenV4: [6, 4],

@@ -102,7 +102,7 @@ export class EndpointCheck {
     const { config, cluster, options } = this.#checker;
     const isHealthy = this.#endpoint.checkResult !== 'unhealthy';
     let delayMs: number;
-    if (cluster.stats.upstreamCxTotal === 0) delayMs = isHealthy ? config.noTrafficHealthyMs : config.noTrafficMs;
+    if (!cluster.hadConnections) delayMs = isHealthy ? config.noTrafficHealthyMs : config.noTrafficMs;
     else if (isHealthy) delayMs = hasChanged ? config.healthyEdgeMs : config.intervalMs;
     else delayMs = hasChanged ? config.unhealthyEdgeMs : config.unhealthyMs;
     return delayMs + options.random() * (delayMs * (config.intervalJitterPercent / 100)) + options.random() * config.intervalJitterMs;

@@ -3,8 +3,10 @@ import { type PeerMetadata, peerOfWorkload } from '@mizzen/telemetry';
 import { addressText } from '../config/values.ts';
 import type { ConnectHandler, EndpointPool, EndpointStats, SocketAddress, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
 import type { UpstreamTls } from '../tls/upstream-tls.ts';
+import type { SharedSlot } from '../workers/shared-memory.ts';
 import type { EndpointConfig, EndpointDetails, EndpointHealth } from './assignment.ts';
 import type { LiveCluster } from './cluster.ts';
+import { SHARED_ENDPOINT } from './cluster-peers.ts';
 import { connectTo } from './connecting.ts';
 import type { Transport } from './transports.ts';
 
@@ -33,7 +35,11 @@ export class Endpoint implements UpstreamEndpoint {
   /** Monotonic; when it came, or passed its first check after failing: slow start counts from there. */
   healthySinceMs = Number.NEGATIVE_INFINITY;
   pool: EndpointPool | undefined = undefined;
+  /** What all event loops know of it; undefined where there is one, or where nothing is decided about endpoints. */
+  shared: SharedSlot | undefined = undefined;
   #stats: EndpointStats | undefined;
+  /** Those of this event loop, where `shared` counts those of all. */
+  #ownConnections = 0;
   #addressText: string | undefined;
 
   constructor(
@@ -56,14 +62,7 @@ export class Endpoint implements UpstreamEndpoint {
   }
 
   get stats(): EndpointStats {
-    this.#stats ??= {
-      requestsTotal: 0,
-      requestsSuccess: 0,
-      requestsError: 0,
-      connectionsTotal: 0,
-      connectionsActive: 0,
-      connectFailures: 0,
-    };
+    this.#stats ??= this.#createStats();
     return this.#stats;
   }
 
@@ -73,6 +72,17 @@ export class Endpoint implements UpstreamEndpoint {
 
   get lbMetadata(): JsonObject | undefined {
     return this.details.lbMetadata;
+  }
+
+  get metadata(): Readonly<Record<string, JsonObject>> | undefined {
+    const { transportLabels, lbMetadata, otherMetadata } = this.details;
+    const all = {
+      ...(this.workload === '' ? undefined : { istio: { workload: this.workload } }),
+      ...(transportLabels === undefined ? undefined : { 'envoy.transport_socket_match': transportLabels }),
+      ...(lbMetadata === undefined ? undefined : { 'envoy.lb': lbMetadata }),
+      ...otherMetadata,
+    };
+    return Object.keys(all).length === 0 ? undefined : all;
   }
 
   get tls(): UpstreamTls | undefined {
@@ -105,5 +115,44 @@ export class Endpoint implements UpstreamEndpoint {
 
   connect(handler: ConnectHandler): UpstreamConnecting {
     return connectTo(this, handler);
+  }
+
+  /** It takes no part any more: idle connections close, busy ones when they are done, and count for nobody. */
+  leave(): void {
+    this.pool?.drain();
+    const { shared } = this;
+    if (shared === undefined || shared.isReleased) return;
+    // Another event loop may hold the numbers on, for the same endpoint when it comes again.
+    shared.add(SHARED_ENDPOINT.connections, -this.#ownConnections);
+    shared.release();
+  }
+
+  /** Connections count together with those of other event loops, for the limit of one host. */
+  #createStats(): EndpointStats {
+    const stats = {
+      requestsTotal: 0,
+      requestsSuccess: 0,
+      requestsError: 0,
+      requestsTimeout: 0,
+      connectionsTotal: 0,
+      connectionsActive: 0,
+      connectFailures: 0,
+    };
+    const { shared } = this;
+    if (shared === undefined) return stats;
+    let seen = 0;
+    // Only ever changed by ++ and --, which read first.
+    return Object.defineProperty(stats, 'connectionsActive', {
+      enumerable: true,
+      get: () => {
+        seen = shared.isReleased ? 0 : shared.get(SHARED_ENDPOINT.connections);
+        return seen;
+      },
+      set: (value: number) => {
+        if (shared.isReleased) return;
+        this.#ownConnections += value - seen;
+        shared.add(SHARED_ENDPOINT.connections, value - seen);
+      },
+    });
   }
 }

@@ -26,7 +26,7 @@ async function startHttp(answer: (request: IncomingMessage, response: ServerResp
   return listening(server);
 }
 
-const QUICK = { timeout: '1s', interval: '0.01s', no_traffic_interval: '0.01s', unhealthy_threshold: 2, healthy_threshold: 2 };
+const QUICK = { timeout: '20s', interval: '0.01s', no_traffic_interval: '0.01s', unhealthy_threshold: 2, healthy_threshold: 2 };
 
 function checked(ports: readonly number[], check: Record<string, JsonValue>, more: Record<string, JsonValue> = {}): LiveCluster {
   const endpoints = ports.map((port) => ({ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }));

@@ -1,6 +1,7 @@
 import type { Clock, Logger, Random } from '@mizzen/core';
 import { defineStats, zeroCounts } from '../observe/stat-registry.ts';
 import type { LiveCluster } from './cluster.ts';
+import { type ClusterPeers, decidedOf } from './cluster-peers.ts';
 import type { Endpoint } from './endpoint.ts';
 import { EndpointCheck } from './endpoint-check.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
@@ -22,6 +23,8 @@ export interface HealthCheckerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Where this is not the first event loop, that one asks, and its results are taken. */
+  readonly peers?: ClusterPeers | undefined;
   /** Which endpoints may be used has changed. */
   readonly onChange: (endpoint: Endpoint) => void;
 }
@@ -32,7 +35,8 @@ export class HealthChecker {
   readonly cluster: LiveCluster;
   readonly config: HealthCheckConfig;
   readonly options: HealthCheckerOptions;
-  readonly #checks = new Map<Endpoint, EndpointCheck>();
+  /** undefined where another event loop checks. */
+  readonly #checks = new Map<Endpoint, EndpointCheck | undefined>();
   readonly #firstRound: (() => void)[] = [];
 
   constructor(cluster: LiveCluster, config: HealthCheckConfig, options: HealthCheckerOptions) {
@@ -44,19 +48,40 @@ export class HealthChecker {
   setEndpoints(endpoints: ReadonlySet<Endpoint>): void {
     for (const [endpoint, check] of this.#checks) {
       if (endpoints.has(endpoint) && endpoint.details.healthCheck?.isDisabled !== true) continue;
-      check.close();
+      check?.close();
       this.#checks.delete(endpoint);
       if (endpoints.has(endpoint)) endpoint.checkResult = 'none';
     }
     for (const endpoint of endpoints) {
       if (this.#checks.has(endpoint) || endpoint.details.healthCheck?.isDisabled === true) continue;
-      endpoint.checkResult = 'pending';
-      const check = new EndpointCheck(this, endpoint);
-      this.#checks.set(endpoint, check);
-      check.start();
+      this.#begin(endpoint);
     }
     this.#recount();
     this.#settleFirstRound();
+  }
+
+  #begin(endpoint: Endpoint): void {
+    const { peers } = this.options;
+    if (peers?.decides === false && endpoint.shared !== undefined) {
+      endpoint.checkResult = decidedOf(endpoint.shared).checkResult;
+      this.#checks.set(endpoint, undefined);
+      return;
+    }
+    endpoint.checkResult = 'pending';
+    peers?.publish(endpoint);
+    const check = new EndpointCheck(this, endpoint);
+    this.#checks.set(endpoint, check);
+    check.start();
+  }
+
+  /** The event loop that checks may have a new result. */
+  follow(endpoint: Endpoint): void {
+    if (endpoint.shared === undefined || !this.#checks.has(endpoint)) return;
+    const before = endpoint.checkResult;
+    endpoint.checkResult = decidedOf(endpoint.shared).checkResult;
+    const hasChanged = before !== endpoint.checkResult;
+    if (hasChanged && endpoint.isUsable) endpoint.healthySinceMs = this.options.clock.monotonic();
+    this.onResult(endpoint, hasChanged);
   }
 
   /** Once every endpoint has a first result: until then a new cluster is warming. Source: envoy ClusterImplBase::onInitDone (1.40). */
@@ -67,7 +92,10 @@ export class HealthChecker {
 
   onResult(endpoint: Endpoint, hasChanged: boolean): void {
     this.#recount();
-    if (hasChanged) this.options.onChange(endpoint);
+    if (hasChanged) {
+      this.options.peers?.publish(endpoint);
+      this.options.onChange(endpoint);
+    }
     if (endpoint.checkResult !== 'unhealthy') this.cluster.outliers?.onCheckPassed(endpoint);
     this.#settleFirstRound();
   }
@@ -90,7 +118,7 @@ export class HealthChecker {
   }
 
   close(): void {
-    for (const check of this.#checks.values()) check.close();
+    for (const check of this.#checks.values()) check?.close();
     this.#checks.clear();
     this.#firstRound.length = 0;
   }

@@ -11,10 +11,13 @@ import {
   wideHash,
 } from './load-balancers.ts';
 import { type PriorityHealth, type PriorityLoad, priorityLoads } from './priority-loads.ts';
+import { type LocalZone, ZoneRouting, type ZoneStats, zoneName } from './zone-routing.ts';
 
 /** The endpoints of one locality in one priority. */
 export interface HostLocality {
   readonly priority: number;
+  /** `region/zone/sub_zone`, or ''. */
+  readonly locality: string;
   /** 0 where none was given: under locality weights it then gets nothing. */
   readonly weight: number;
   readonly endpoints: readonly Endpoint[];
@@ -28,7 +31,9 @@ export interface HostSetsOptions extends LoadBalancerTools {
   readonly isHealthWeighted: boolean;
   /** How often an endpoint that is not wanted is passed over. */
   readonly maxReselections: number;
-  readonly stats: { lbHealthyPanic: number };
+  readonly stats: { lbHealthyPanic: number } & ZoneStats;
+  /** undefined where requests go to any zone. */
+  readonly zone?: LocalZone | undefined;
 }
 
 type Availability = 'healthy' | 'degraded' | 'all';
@@ -48,15 +53,21 @@ export class HostSets {
     this.#options = options;
     this.#isHashed = options.choice.policy.kind === 'ringHash' || options.choice.policy.kind === 'maglev';
     const count = localities.reduce((most, { priority }) => Math.max(most, priority + 1), 0);
-    const priorities = Array.from(
-      { length: count },
-      (_, priority) => new PriorityHosts(count === 1 ? localities : localities.filter((each) => each.priority === priority), options),
-    );
+    const priorities = Array.from({ length: count }, (_, priority) => {
+      const ofPriority = count === 1 ? localities : localities.filter((each) => each.priority === priority);
+      return new PriorityHosts(ofPriority, options, priority === 0 ? this.#zoneRouting(ofPriority) : undefined);
+    });
     const loads = priorityLoads(
       priorities.map((priority) => priority.health(options.isHealthWeighted)),
       options,
     );
     this.#shares = loadShares(priorities, loads);
+  }
+
+  #zoneRouting(localities: readonly HostLocality[]): ZoneRouting | undefined {
+    const { zone, choice, ...tools } = this.#options;
+    if (zone === undefined || this.#isHashed) return undefined;
+    return new ZoneRouting(localities, { ...tools, zone, choice: choice.zone });
   }
 
   /** undefined where the chosen priority has nothing that may be used. */
@@ -111,11 +122,13 @@ function loadShares(priorities: readonly PriorityHosts[], loads: readonly Priori
 class PriorityHosts {
   readonly #localities: readonly HostLocality[];
   readonly #options: HostSetsOptions;
+  readonly #zones: ZoneRouting | undefined;
   readonly #sources = new Map<Availability, Source>();
 
-  constructor(localities: readonly HostLocality[], options: HostSetsOptions) {
+  constructor(localities: readonly HostLocality[], options: HostSetsOptions, zones: ZoneRouting | undefined) {
     this.#localities = localities;
     this.#options = options;
+    this.#zones = zones;
   }
 
   health(isWeighted: boolean): PriorityHealth {
@@ -142,7 +155,7 @@ class PriorityHosts {
   choose(availability: Availability, context: LoadBalancerContext, attempt: number): Endpoint | undefined {
     let source = this.#sources.get(availability);
     if (source === undefined) {
-      source = createSource(this.#localities, availability, this.#options);
+      source = createSource(this.#localities, availability, { ...this.#options, zones: this.#zones });
       this.#sources.set(availability, source);
     }
     return source.choose(context, attempt);
@@ -155,10 +168,15 @@ interface Source {
 
 const NOTHING: Source = { choose: () => undefined };
 
-function createSource(localities: readonly HostLocality[], availability: Availability, options: HostSetsOptions): Source {
+function createSource(
+  localities: readonly HostLocality[],
+  availability: Availability,
+  options: HostSetsOptions & { readonly zones: ZoneRouting | undefined },
+): Source {
   const { policy, isLocalityWeighted } = options.choice;
-  const available = localities.map(({ endpoints, weight }) => ({
+  const available = localities.map(({ endpoints, weight, locality }) => ({
     weight,
+    locality,
     all: endpoints,
     endpoints: availability === 'all' ? endpoints : endpoints.filter((endpoint) => endpoint.availability === availability),
   }));
@@ -176,7 +194,17 @@ function createSource(localities: readonly HostLocality[], availability: Availab
   if (!isByLocality || availability === 'all') {
     const endpoints =
       available.length === 1 ? (available[0] as (typeof available)[0]).endpoints : available.flatMap((locality) => locality.endpoints);
-    return endpoints.length === 0 ? NOTHING : createLoadBalancer(endpoints, policy, options);
+    const anywhere = endpoints.length === 0 ? NOTHING : createLoadBalancer(endpoints, policy, options);
+    if (options.zones === undefined || availability === 'all') return anywhere;
+    const ofZone = (name: string): readonly Endpoint[] =>
+      available.flatMap((locality) => (zoneName(locality.locality) === name ? locality.endpoints : []));
+    return new ZoneSource(options.zones, anywhere, {
+      failsTrafficOnPanic: options.choice.failsTrafficOnPanic,
+      balancerOf: (name) => {
+        const hosts = ofZone(name);
+        return hosts.length === 0 ? NOTHING : createLoadBalancer(hosts, policy, options);
+      },
+    });
   }
   const weighted = available
     .map((locality) => ({ ...locality, effective: effectiveWeight(locality, options.overprovisioningPercent) }))
@@ -188,6 +216,38 @@ function createSource(localities: readonly HostLocality[], availability: Availab
   if (weighted.length === 0) return NOTHING;
   const scheduler = new EdfScheduler(weighted, ({ weight }) => weight, options.random);
   return { choose: (context, attempt) => scheduler.pick().balancer.choose(context, attempt) };
+}
+
+interface ZoneSourceOptions {
+  readonly failsTrafficOnPanic: boolean;
+  readonly balancerOf: (locality: string) => Source;
+}
+
+/** The zone first, then the endpoint by the policy. */
+class ZoneSource implements Source {
+  readonly #zones: ZoneRouting;
+  readonly #anywhere: Source;
+  readonly #options: ZoneSourceOptions;
+  /** By locality; made when one is first chosen. */
+  readonly #sources = new Map<string, Source>();
+
+  constructor(zones: ZoneRouting, anywhere: Source, options: ZoneSourceOptions) {
+    this.#zones = zones;
+    this.#anywhere = anywhere;
+    this.#options = options;
+  }
+
+  choose(context: LoadBalancerContext, attempt: number): Endpoint | undefined {
+    const pick = this.#zones.pick();
+    if (pick === 'localPanic' && this.#options.failsTrafficOnPanic) return undefined;
+    if (pick === 'anywhere' || pick === 'localPanic') return this.#anywhere.choose(context, attempt);
+    let source = this.#sources.get(pick.locality);
+    if (source === undefined) {
+      source = this.#options.balancerOf(pick.locality);
+      this.#sources.set(pick.locality, source);
+    }
+    return source.choose(context, attempt);
+  }
 }
 
 /** A locality with few healthy endpoints gets less. Source: envoy LocalityWrr::effectiveLocalityWeight (1.40). */

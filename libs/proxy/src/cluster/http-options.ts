@@ -4,13 +4,14 @@ import {
   Http1ProtocolOptionsSchema,
   type Http2ProtocolOptions,
   HttpProtocolOptions_HeadersWithUnderscoresAction as UnderscoresAction,
+  UpstreamHttpProtocolOptionsSchema,
 } from '@mizzen/xds-api/envoy/config/core/v3/protocol';
 import type { HttpProtocolOptions } from '@mizzen/xds-api/envoy/extensions/upstreams/http/v3/http_protocol_options';
 import { HttpProtocolOptionsSchema } from '@mizzen/xds-api/envoy/extensions/upstreams/http/v3/http_protocol_options';
 import { ConfigError, collected, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { durationMs } from '../config/values.ts';
-import type { UpstreamProtocol } from '../contract.ts';
+import type { ConnectionsByRequest, UpstreamProtocol } from '../contract.ts';
 import { compileHttp2Options, DEFAULT_HEADER_LIMITS, type Http2Options } from '../http2/options.ts';
 
 /** How HTTP is spoken to a cluster's endpoints. */
@@ -20,13 +21,23 @@ export interface ClusterHttpOptions {
   readonly idleTimeoutMs: number;
   readonly maxConnectionDurationMs: number;
   readonly http2: Http2Options & { readonly maxHeaderBytes: number; readonly maxHeaders: number };
+  readonly serverNames: ServerNamesByRequest | undefined;
 }
+
+type ServerNamesByRequest = Pick<ConnectionsByRequest, 'setsServerName' | 'verifiesHost' | 'hostHeader'>;
 
 const HTTP_OPTIONS = HttpProtocolOptionsSchema.typeName;
 const PATH = `typed_extension_protocol_options["${HTTP_OPTIONS}"]`;
 const HOUR_MS = 3_600_000;
 const SUPPORTED = {
-  [HTTP_OPTIONS]: ['common_http_protocol_options', 'explicit_http_config', 'use_downstream_protocol_config', 'auto_config'],
+  [HTTP_OPTIONS]: [
+    'common_http_protocol_options',
+    'upstream_http_protocol_options',
+    'explicit_http_config',
+    'use_downstream_protocol_config',
+    'auto_config',
+  ],
+  [UpstreamHttpProtocolOptionsSchema.typeName]: ['auto_sni', 'auto_san_validation', 'override_auto_sni_header'],
   'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig': ['http_protocol_options', 'http2_protocol_options'],
   'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig': ['http_protocol_options', 'http2_protocol_options'],
   'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig': ['http_protocol_options', 'http2_protocol_options'],
@@ -60,6 +71,7 @@ export function compileHttpOptions(message: Cluster): ClusterHttpOptions {
     maxRequestsPerConnection: common?.maxRequestsPerConnection ?? message.maxRequestsPerConnection ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout, HOUR_MS),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration, 0),
+    serverNames: serverNamesOf(options ?? message),
   };
 
   function protocolOf(given: HttpProtocolOptions | undefined, cluster: Cluster): Pick<ClusterHttpOptions, 'upstreamProtocol' | 'http2'> {
@@ -70,6 +82,12 @@ export function compileHttpOptions(message: Cluster): ClusterHttpOptions {
       http2: { ...compiled, ...DEFAULT_HEADER_LIMITS, maxHeaders: common?.maxHeadersCount ?? DEFAULT_HEADER_LIMITS.maxHeaders },
     };
   }
+}
+
+/** The older place of the field is the cluster itself. */
+function serverNamesOf({ upstreamHttpProtocolOptions: given }: HttpProtocolOptions | Cluster): ServerNamesByRequest | undefined {
+  if (given === undefined || (!given.autoSni && !given.autoSanValidation)) return undefined;
+  return { setsServerName: given.autoSni, verifiesHost: given.autoSanValidation, hostHeader: given.overrideAutoSniHeader.toLowerCase() };
 }
 
 interface ChosenProtocol {

@@ -2,6 +2,7 @@ import type { Cluster_SlowStartConfig as SlowStartMessage } from '@mizzen/xds-ap
 import type { RuntimeDouble } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { ConfigError } from '../config/config-error.ts';
 import { durationMs } from '../config/values.ts';
+import type { ZoneChoice } from './zone-routing.ts';
 
 export interface SlowStart {
   readonly windowMs: number;
@@ -42,6 +43,8 @@ export interface HostChoice {
   readonly isLocalityWeighted: boolean;
   /** Requests fail in panic, instead of going to unhealthy endpoints. */
   readonly failsTrafficOnPanic: boolean;
+  /** Without a cluster of local proxies, and for hash policies, it says nothing. */
+  readonly zone: ZoneChoice;
 }
 
 // Envoy's defaults and limits. Source: envoy docs, Cluster.RingHashLbConfig, MaglevLbConfig, LeastRequestLbConfig (1.40).

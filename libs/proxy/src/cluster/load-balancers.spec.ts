@@ -4,10 +4,11 @@ import { silentLogger } from '@mizzen/core';
 import { xdsRegistry } from '@mizzen/xds-api';
 import { ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { SecretStore } from '../tls/secret-store.ts';
-import { createClusterCounts, LiveCluster } from './cluster.ts';
+import { LiveCluster } from './cluster.ts';
 import { compileCluster } from './cluster-config.ts';
+import { createClusterCounts } from './cluster-counts.ts';
 import type { Endpoint } from './endpoint.ts';
-import { ANY, clusterOf, endpointAt, fakeClock, localities, portOf, seededRandom, spread } from './testing.ts';
+import { ANY, clusterOf, endpointAt, fakeClock, localities, newDnsCaches, portOf, seededRandom, spread } from './testing.ts';
 
 describe('load balancing', () => {
   it('takes turns under ROUND_ROBIN, in proportion to weights', () => {
@@ -234,9 +235,14 @@ describe('load balancing', () => {
         logger: silentLogger,
         counts: createClusterCounts(),
         clusterNamed: (name) => ({ down, up })[name],
+        dnsCaches: newDnsCaches(fakeClock()),
       },
     );
     expect(portOf(aggregate.chooseEndpoint(ANY))).toBe(2);
+    // Limits, counters and protocol are those of the cluster that has the endpoint, whatever the priority.
+    const urgent = aggregate.highPriority.chooseEndpoint(ANY);
+    expect(urgent?.cluster).toBe(up.highPriority);
+    expect(up.highPriority.chooseEndpoint(ANY)).toBe(urgent);
   });
 
   it.each([

@@ -17,6 +17,7 @@ import {
 } from './lb-policy.ts';
 import { compileSubsets, type SubsetConfig } from './subset-config.ts';
 import { compileTypedPolicy } from './typed-lb-policy.ts';
+import { compileZoneChoice } from './zone-routing.ts';
 
 export interface LoadBalancing extends HostChoice {
   /** 0 to 100; below that share of available endpoints all of them are used. 0 turns it off. */
@@ -32,11 +33,12 @@ export function compileLoadBalancing(message: Cluster): LoadBalancing {
     refuseMixture(message);
     return { panicThresholdPercent, ...compileTypedPolicy(message.loadBalancingPolicy) };
   }
+  const zoneAware = common?.localityConfigSpecifier.case === 'zoneAwareLbConfig' ? common.localityConfigSpecifier.value : undefined;
   return {
     policy: compilePolicy(message),
     isLocalityWeighted: common?.localityConfigSpecifier.case === 'localityWeightedLbConfig',
-    failsTrafficOnPanic:
-      common?.localityConfigSpecifier.case === 'zoneAwareLbConfig' && common.localityConfigSpecifier.value.failTrafficOnPanic,
+    failsTrafficOnPanic: zoneAware?.failTrafficOnPanic === true,
+    zone: compileZoneChoice(zoneAware),
     panicThresholdPercent,
     subsets: message.lbSubsetConfig === undefined ? undefined : compileSubsets(message.lbSubsetConfig, 'lb_subset_config'),
   };

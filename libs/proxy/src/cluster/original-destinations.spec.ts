@@ -36,7 +36,7 @@ static_resources:
   - name: wanted
     type: ORIGINAL_DST
     lb_policy: CLUSTER_PROVIDED
-    connect_timeout: 1s
+    connect_timeout: 10s
     original_dst_lb_config: ${lbConfig}
 `;
 }

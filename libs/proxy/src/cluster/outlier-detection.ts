@@ -1,5 +1,7 @@
 import type { Clock, Random, Timer } from '@mizzen/core';
 import { defineStats, zeroCounts } from '../observe/stat-registry.ts';
+import { OwnNumbers, type SharedNumbers } from '../workers/shared-memory.ts';
+import { type ClusterPeers, SHARED_ENDPOINT } from './cluster-peers.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { OutlierConfig } from './outlier-detection-config.ts';
 
@@ -38,17 +40,23 @@ type Reason =
   | 'FailurePercentage'
   | 'LocalOriginFailurePercentage';
 
-/** Requests of one interval: what the endpoint answered, or whether it could be reached at all. */
-interface Tally {
-  total: number;
-  success: number;
-}
+/** Failures in a row, and requests of one interval: what the endpoint answered, and whether it could be reached at all. */
+const COUNT = {
+  consecutive5xx: SHARED_ENDPOINT.firstOfOutliers,
+  consecutiveGateway: SHARED_ENDPOINT.firstOfOutliers + 1,
+  consecutiveLocal: SHARED_ENDPOINT.firstOfOutliers + 2,
+  external: SHARED_ENDPOINT.firstOfOutliers + 3,
+  externalSuccess: SHARED_ENDPOINT.firstOfOutliers + 4,
+  localOrigin: SHARED_ENDPOINT.firstOfOutliers + 5,
+  localOriginSuccess: SHARED_ENDPOINT.firstOfOutliers + 6,
+  /** No count. */
+  end: SHARED_ENDPOINT.firstOfOutliers + 7,
+} as const;
 
 /** What is remembered of one endpoint. */
 interface EndpointRecord {
-  consecutive5xx: number;
-  consecutiveGateway: number;
-  consecutiveLocal: number;
+  /** By COUNT; those of all event loops where there are several. */
+  readonly counts: SharedNumbers;
   /** Grows with each ejection, shrinks with each interval without one: the multiple of the base ejection time. */
   backOff: number;
   ejectedAtMs: number;
@@ -56,13 +64,28 @@ interface EndpointRecord {
   /** Of the last interval, in percent; -1 where there were too few requests. */
   successRate: number;
   localOriginSuccessRate: number;
-  readonly external: Tally;
-  readonly localOrigin: Tally;
 }
+
+/** The settings of each kind of failures in a row. */
+const CONSECUTIVE = {
+  Consecutive5xx: 'consecutive5xx',
+  ConsecutiveGatewayFailure: 'consecutiveGatewayFailure',
+  ConsecutiveLocalOriginFailure: 'consecutiveLocalOriginFailure',
+} as const;
+
+type ConsecutiveReason = keyof typeof CONSECUTIVE;
+
+function isConsecutive(reason: string): reason is ConsecutiveReason {
+  return reason in CONSECUTIVE;
+}
+
+const TALLIES = [COUNT.external, COUNT.externalSuccess, COUNT.localOrigin, COUNT.localOriginSuccess] as const;
 
 export interface OutlierDetectorOptions {
   readonly clock: Clock;
   readonly random: Random;
+  /** What this event loop sees counts with what the others see; the first one alone ejects. */
+  readonly peers?: ClusterPeers | undefined;
   /** Which endpoints may be used has changed. */
   readonly onChange: (endpoint: Endpoint) => void;
 }
@@ -107,48 +130,60 @@ export class OutlierDetector {
       if (endpoint.isEjected) this.stats.active--;
       this.#records.delete(endpoint);
     }
+    // Others may see what this event loop does not.
+    if (this.#options.peers?.decides === true)
+      for (const endpoint of endpoints) if (endpoint.shared !== undefined) this.#recordOf(endpoint);
   }
 
   onResponse(endpoint: Endpoint, status: number): void {
+    // What nobody shares any more is gone from the cluster.
+    if (endpoint.shared?.isReleased === true) return;
     const isFailure = status >= 500;
     const known = this.#records.get(endpoint);
     // What never failed is not worth remembering, unless rates are compared.
-    if (known === undefined && !isFailure && !this.#countsRates) return;
-    const record = known ?? this.#recordOf(endpoint);
+    if (known === undefined && !isFailure && endpoint.shared === undefined && !this.#countsRates) return;
+    const { counts } = known ?? this.#recordOf(endpoint);
     if (this.#config.splitsLocalOrigin) {
-      record.consecutiveLocal = 0;
-      record.localOrigin.total++;
-      record.localOrigin.success++;
+      counts.set(COUNT.consecutiveLocal, 0);
+      counts.add(COUNT.localOrigin, 1);
+      counts.add(COUNT.localOriginSuccess, 1);
     }
-    record.external.total++;
+    counts.add(COUNT.external, 1);
     if (isFailure) {
-      this.#onExternalFailure(endpoint, record, status);
+      this.#onExternalFailure(endpoint, counts, status);
       return;
     }
-    record.external.success++;
-    record.consecutive5xx = 0;
-    record.consecutiveGateway = 0;
+    counts.add(COUNT.externalSuccess, 1);
+    counts.set(COUNT.consecutive5xx, 0);
+    counts.set(COUNT.consecutiveGateway, 0);
   }
 
   /** No answer came. Without the split that is an answer of 503, as Envoy has it. */
   onFailure(endpoint: Endpoint): void {
-    const record = this.#recordOf(endpoint);
+    if (endpoint.shared?.isReleased === true) return;
+    const { counts } = this.#recordOf(endpoint);
     if (!this.#config.splitsLocalOrigin) {
-      record.external.total++;
-      this.#onExternalFailure(endpoint, record, 503);
+      counts.add(COUNT.external, 1);
+      this.#onExternalFailure(endpoint, counts, 503);
       return;
     }
-    record.localOrigin.total++;
-    if (++record.consecutiveLocal === this.#config.consecutiveLocalOriginFailure.count) {
-      this.#detect(endpoint, 'ConsecutiveLocalOriginFailure', this.#config.consecutiveLocalOriginFailure.enforcedPercent);
-      record.consecutiveLocal = 0;
+    counts.add(COUNT.localOrigin, 1);
+    if (counts.add(COUNT.consecutiveLocal, 1) === this.#config.consecutiveLocalOriginFailure.count) {
+      this.#onConsecutive(endpoint, 'ConsecutiveLocalOriginFailure');
+      counts.set(COUNT.consecutiveLocal, 0);
     }
+  }
+
+  /** Another event loop counted the last of so many failures in a row. */
+  onReported(endpoint: Endpoint, reason: string): void {
+    if (isConsecutive(reason)) this.#onConsecutive(endpoint, reason);
   }
 
   /** An active check passed. */
   onCheckPassed(endpoint: Endpoint): void {
     const record = this.#records.get(endpoint);
-    if (record !== undefined && endpoint.isEjected && this.#config.checkUnejects) this.#uneject(endpoint, record);
+    if (record !== undefined && endpoint.isEjected && this.#config.checkUnejects && !this.#follows(endpoint))
+      this.#uneject(endpoint, record);
   }
 
   close(): void {
@@ -161,37 +196,43 @@ export class OutlierDetector {
     return this.#endpointCount >= Math.min(successRate.minimumHosts, failurePercentage.minimumHosts);
   }
 
-  #onExternalFailure(endpoint: Endpoint, record: EndpointRecord, status: number): void {
+  /** Another event loop decides about it. */
+  #follows({ shared }: Endpoint): boolean {
+    return shared !== undefined && this.#options.peers?.decides === false;
+  }
+
+  #onExternalFailure(endpoint: Endpoint, counts: SharedNumbers, status: number): void {
     const { consecutive5xx, consecutiveGatewayFailure } = this.#config;
     // A threshold of 0 is never met.
-    if (status < 502 || status > 504) record.consecutiveGateway = 0;
-    else if (++record.consecutiveGateway === consecutiveGatewayFailure.count) {
-      this.#detect(endpoint, 'ConsecutiveGatewayFailure', consecutiveGatewayFailure.enforcedPercent);
-      record.consecutiveGateway = 0;
+    if (status < 502 || status > 504) counts.set(COUNT.consecutiveGateway, 0);
+    else if (counts.add(COUNT.consecutiveGateway, 1) === consecutiveGatewayFailure.count) {
+      this.#onConsecutive(endpoint, 'ConsecutiveGatewayFailure');
+      counts.set(COUNT.consecutiveGateway, 0);
     }
-    if (++record.consecutive5xx === consecutive5xx.count) {
-      this.#detect(endpoint, 'Consecutive5xx', consecutive5xx.enforcedPercent);
-      record.consecutive5xx = 0;
+    if (counts.add(COUNT.consecutive5xx, 1) === consecutive5xx.count) {
+      this.#onConsecutive(endpoint, 'Consecutive5xx');
+      counts.set(COUNT.consecutive5xx, 0);
     }
+  }
+
+  #onConsecutive(endpoint: Endpoint, reason: ConsecutiveReason): void {
+    if (this.#follows(endpoint)) this.#options.peers?.reportOutlier(endpoint, reason);
+    else this.#detect(endpoint, reason, this.#config[CONSECUTIVE[reason]].enforcedPercent);
   }
 
   #recordOf(endpoint: Endpoint): EndpointRecord {
     const known = this.#records.get(endpoint);
     if (known !== undefined) return known;
     const record: EndpointRecord = {
-      consecutive5xx: 0,
-      consecutiveGateway: 0,
-      consecutiveLocal: 0,
+      counts: endpoint.shared ?? new OwnNumbers(COUNT.end),
       backOff: 0,
       ejectedAtMs: 0,
       jitterMs: 0,
       successRate: -1,
       localOriginSuccessRate: -1,
-      external: { total: 0, success: 0 },
-      localOrigin: { total: 0, success: 0 },
     };
     this.#records.set(endpoint, record);
-    this.#scheduleSweep();
+    if (!this.#follows(endpoint)) this.#scheduleSweep();
     return record;
   }
 
@@ -222,6 +263,7 @@ export class OutlierDetector {
     if (record.backOff * baseEjectionMs < maxEjectionMs + baseEjectionMs) record.backOff++;
     this.stats.active++;
     endpoint.isEjected = true;
+    this.#options.peers?.publish(endpoint);
     this.#options.onChange(endpoint);
     this.#scheduleSweep();
   }
@@ -230,9 +272,8 @@ export class OutlierDetector {
     this.stats.active--;
     endpoint.isEjected = false;
     // A counter that was near its threshold must not throw it out again at once.
-    record.consecutive5xx = 0;
-    record.consecutiveGateway = 0;
-    record.consecutiveLocal = 0;
+    for (const index of [COUNT.consecutive5xx, COUNT.consecutiveGateway, COUNT.consecutiveLocal]) record.counts.set(index, 0);
+    this.#options.peers?.publish(endpoint);
     this.#options.onChange(endpoint);
   }
 
@@ -261,21 +302,11 @@ export class OutlierDetector {
   /** What nothing is remembered of but zeros needs no record. */
   #forgetQuiet(): void {
     for (const [endpoint, record] of this.#records) {
-      const { external, localOrigin } = record;
-      const isQuiet =
-        !endpoint.isEjected &&
-        record.backOff +
-          record.consecutive5xx +
-          record.consecutiveLocal +
-          record.consecutiveGateway +
-          external.total +
-          localOrigin.total ===
-          0;
-      external.total = 0;
-      external.success = 0;
-      localOrigin.total = 0;
-      localOrigin.success = 0;
-      if (isQuiet) this.#records.delete(endpoint);
+      const { counts } = record;
+      let sum = record.backOff;
+      for (let index: number = COUNT.consecutive5xx; index < COUNT.end; index++) sum += counts.get(index);
+      for (const index of TALLIES) counts.set(index, 0);
+      if (sum === 0 && !endpoint.isEjected && endpoint.shared === undefined) this.#records.delete(endpoint);
     }
   }
 
@@ -283,7 +314,8 @@ export class OutlierDetector {
     const { successRate, failurePercentage } = this.#config;
     const isLocal = origin === 'localOrigin';
     const rates = [...this.#records].map(([endpoint, record]) => {
-      const { total, success } = record[origin];
+      const total = record.counts.get(COUNT[origin]);
+      const success = record.counts.get(COUNT[`${origin}Success`]);
       return { endpoint, record, total, rate: total === 0 ? 0 : (100 * success) / total };
     });
     const forRate = rates.filter(({ endpoint, total }) => !endpoint.isEjected && total >= successRate.requestVolume && total > 0);

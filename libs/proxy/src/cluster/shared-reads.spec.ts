@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { sharedReads, shareReads } from './shared-reads.ts';
+import { kept, sharedReads, shareReads } from './shared-reads.ts';
 
 /** Collects what a socket emits, without copying it: chunks that were overwritten later would show. */
 class Collector {
@@ -159,5 +159,42 @@ describe('shareReads', () => {
     expect(collector.all().toString()).toBe('one');
     accepted.resume();
     expect((await collector.untilBytes(6)).toString()).toBe('onetwo');
+  });
+
+  it('gives what is read to whoever takes it now, in bytes of which only what is kept stays', async () => {
+    const { client, accepted } = await accept();
+    const other = await accept();
+    const [takenBefore, takenNow, emitted]: [Buffer[], Buffer[], Buffer[]] = [[], [], []];
+    let onTaken = (): void => {};
+    const taking = (chunks: Buffer[]) => (bytes: Buffer) => {
+      chunks.push(kept(bytes));
+      onTaken();
+    };
+    const roundTrip = async (socket: Socket, text: string): Promise<void> => {
+      const taken = new Promise<void>((resolve) => {
+        onTaken = resolve;
+      });
+      socket.write(text);
+      await taken;
+    };
+    shareReads(accepted, taking(takenBefore));
+    accepted.resume();
+    shareReads(other.accepted, taking([]));
+    other.accepted.resume();
+    await roundTrip(client, 'one');
+    await roundTrip(other.client, 'overwrites');
+    shareReads(accepted, taking(takenNow));
+    await roundTrip(client, 'two');
+    await roundTrip(other.client, 'overwrites');
+    shareReads(accepted);
+    accepted.on('data', taking(emitted));
+    await roundTrip(client, 'three');
+    await roundTrip(other.client, 'overwrites');
+    expect([takenBefore, takenNow, emitted].map((chunks) => Buffer.concat(chunks).toString())).toEqual(['one', 'two', 'three']);
+  });
+
+  it("keeps bytes that are nobody else's as they are", () => {
+    const bytes = Buffer.from('own');
+    expect(kept(bytes)).toBe(bytes);
   });
 });

@@ -21,32 +21,47 @@ export function sharedReads(socket: () => Socket): OnReadOpts {
   return {
     buffer: landing,
     callback: (bytes) => {
-      socket().emit('data', copyOf(bytes));
+      socket().emit('data', copyOf(landing, bytes));
       return true;
     },
   };
 }
 
-/** A connection may change hands, as from HTTP/1 to HTTP/2. */
-const sharing = new WeakSet<Socket>();
+/** Who takes the reads of a socket; undefined: whoever listens to 'data'. A connection may change hands, as from HTTP/1 to HTTP/2. */
+interface Reader {
+  take: ((bytes: Buffer) => void) | undefined;
+}
+
+const readers = new WeakMap<Socket, Reader>();
 
 /**
- * The same for a paused socket that is there already: one that was accepted, or TLS. What it has read before comes first, once it is resumed.
- * Where Node has no means for it, 'data' comes as ever.
+ * The same for a socket that is there already: one that was accepted, or TLS, and for whoever has one now. `take` is called in the place of
+ * 'data', with bytes that the next read overwrites: what of them stays goes through {@link kept}. What was read before comes as 'data', once
+ * the socket is resumed, and so does everything where Node has no means for it: whoever gives `take` listens all the same.
  */
-export function shareReads(socket: Socket): void {
-  if (sharing.has(socket)) return;
-  sharing.add(socket);
-  readDirectly(socket, landing, (bytes) => {
-    socket.emit('data', copyOf(bytes.length));
+export function shareReads(socket: Socket, take?: (bytes: Buffer) => void): void {
+  const known = readers.get(socket);
+  if (known !== undefined) {
+    known.take = take;
+    return;
+  }
+  const reader: Reader = { take };
+  readers.set(socket, reader);
+  readDirectly(socket, landing, (source, bytes) => {
+    if (reader.take === undefined) socket.emit('data', copyOf(source, bytes));
+    else reader.take(source.subarray(0, bytes));
   });
 }
 
-function copyOf(bytes: number): Buffer {
-  const source = landing.subarray(0, bytes);
+/** The bytes in memory of their own, where they stand in the one that all sockets share. */
+export function kept(bytes: Buffer): Buffer {
+  return bytes.buffer === landing.buffer ? copyOf(bytes, bytes.length) : bytes;
+}
+
+function copyOf(source: Buffer, bytes: number): Buffer {
   if (bytes > LARGE_BYTES) {
     const copy = Buffer.allocUnsafeSlow(bytes);
-    copy.set(source);
+    source.copy(copy, 0, 0, bytes);
     return copy;
   }
   if (slabUsedBytes + bytes > SLAB_BYTES) {
@@ -54,7 +69,7 @@ function copyOf(bytes: number): Buffer {
     slabUsedBytes = 0;
   }
   const copy = slab.subarray(slabUsedBytes, slabUsedBytes + bytes);
+  source.copy(slab, slabUsedBytes, 0, bytes);
   slabUsedBytes += bytes;
-  copy.set(source);
   return copy;
 }

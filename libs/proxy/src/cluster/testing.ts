@@ -3,13 +3,22 @@ import { type Clock, type Random, silentLogger } from '@mizzen/core';
 import { xdsRegistry } from '@mizzen/xds-api';
 import { ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import type { LoadBalancerContext } from '../contract.ts';
+import { StatRegistry } from '../observe/stat-registry.ts';
 import { SecretStore } from '../tls/secret-store.ts';
-import { createClusterCounts, LiveCluster } from './cluster.ts';
+import { LiveCluster } from './cluster.ts';
 import { compileCluster } from './cluster-config.ts';
+import { createClusterCounts } from './cluster-counts.ts';
+import { type Resolve, systemResolve } from './dns.ts';
+import { DnsCaches } from './dns-cache.ts';
 import type { Endpoint } from './endpoint.ts';
+import type { LocalZone } from './zone-routing.ts';
 
 /** A request that asks for nothing. */
 export const ANY: LoadBalancerContext = { hash: undefined, isExcluded: undefined, originalDestination: undefined, header: undefined };
+
+export function newDnsCaches(clock: Clock, resolve: Resolve = systemResolve): DnsCaches {
+  return new DnsCaches({ clock, random: Math.random, resolve, stats: new StatRegistry() });
+}
 
 /** A clock whose time is moved by the test. */
 export function fakeClock(): Clock & { advance(ms: number): void } {
@@ -61,6 +70,7 @@ export function clusterOf(
   more: Record<string, JsonValue> = {},
   clock: Clock = fakeClock(),
   random: Random = Math.random,
+  zone?: LocalZone,
 ): LiveCluster {
   const message = fromJson(
     ClusterSchema,
@@ -74,6 +84,8 @@ export function clusterOf(
     logger: silentLogger,
     counts: createClusterCounts(),
     clusterNamed: () => undefined,
+    dnsCaches: newDnsCaches(clock),
+    zone,
   });
   if (config.discovery.kind === 'static') cluster.setEndpoints(config.discovery.assignment);
   return cluster;

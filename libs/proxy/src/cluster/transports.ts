@@ -9,6 +9,9 @@ import { ProxyProtocolUpstreamTransportSchema } from '@mizzen/xds-api/envoy/exte
 import { UpstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
+import type { ProxyTlv } from '../contract.ts';
+import type { ProxyProtocolVersion } from '../listener/proxy-protocol.ts';
+import { passThroughTlvs } from '../listener/proxy-protocol-filter.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
 import { UpstreamTls } from '../tls/upstream-tls.ts';
 
@@ -16,11 +19,17 @@ import { UpstreamTls } from '../tls/upstream-tls.ts';
 export interface Transport {
   /** undefined for plaintext. */
   readonly tls: UpstreamTls | undefined;
-  /** A PROXY header is sent first. */
-  readonly proxyProtocol: 'v1' | 'v2' | undefined;
+  /** A PROXY header is sent first; undefined for none. */
+  readonly proxyHeader: ProxyHeaderRules | undefined;
 }
 
-export const PLAINTEXT: Transport = { tls: undefined, proxyProtocol: undefined };
+export interface ProxyHeaderRules {
+  readonly version: ProxyProtocolVersion;
+  /** Which TLVs of the client's own header are passed on. */
+  readonly passesTlv: (tlv: ProxyTlv) => boolean;
+}
+
+export const PLAINTEXT: Transport = { tls: undefined, proxyHeader: undefined };
 
 /** How connections of an endpoint are made: the first whose labels the endpoint's metadata carries. */
 export interface TransportMatch extends Transport {
@@ -71,20 +80,21 @@ function compileTransportSocket(socket: TransportSocket | undefined, secrets: Se
   if (PLAIN_TRANSPORTS.includes(typeName)) return PLAINTEXT;
   return within('typed_config', () => {
     const tls = unpackAny(any, UpstreamTlsContextSchema);
-    if (tls !== undefined) return { tls: new UpstreamTls(tls, secrets), proxyProtocol: undefined };
+    if (tls !== undefined) return { tls: new UpstreamTls(tls, secrets), proxyHeader: undefined };
     const proxied = unpackAny(any, ProxyProtocolUpstreamTransportSchema);
     if (proxied === undefined) throw new ConfigError('', `${typeName} is not a transport socket that this proxy has`);
     refuseUnsupportedFields(ProxyProtocolUpstreamTransportSchema, proxied, { supported: PROXY_PROTOCOL_FIELDS });
     if (proxied.transportSocket === undefined) throw new ConfigError('transport_socket', 'is required');
     const inner = within('transport_socket', () => compileTransportSocket(proxied.transportSocket, secrets));
-    if (inner.proxyProtocol !== undefined) throw new ConfigError('transport_socket', 'a connection can have one PROXY header only');
-    return { ...inner, proxyProtocol: proxied.config?.version === ProxyProtocolConfig_Version.V2 ? 'v2' : 'v1' };
+    if (inner.proxyHeader !== undefined) throw new ConfigError('transport_socket', 'a connection can have one PROXY header only');
+    const version = proxied.config?.version === ProxyProtocolConfig_Version.V2 ? 'v2' : 'v1';
+    return { ...inner, proxyHeader: { version, passesTlv: passThroughTlvs(proxied.config?.passThroughTlvs) } };
   });
 }
 
 const PROXY_PROTOCOL_FIELDS = {
   [ProxyProtocolUpstreamTransportSchema.typeName]: ['config', 'transport_socket'],
-  'envoy.config.core.v3.ProxyProtocolConfig': ['version'],
+  'envoy.config.core.v3.ProxyProtocolConfig': ['version', 'pass_through_tlvs'],
 };
 
 /** Of several addresses the first of the upstream's family, as Envoy's DefaultUpstreamLocalAddressSelector chooses. */

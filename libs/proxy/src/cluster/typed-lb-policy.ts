@@ -16,6 +16,7 @@ import { WrrLocalitySchema } from '@mizzen/xds-api/envoy/extensions/load_balanci
 import { ConfigError, within } from '../config/config-error.ts';
 import { compileHashing, compileSlowStart, type HostChoice, type LbPolicy, leastRequest, maglev, ringHash } from './lb-policy.ts';
 import { compileSubsets, type SubsetConfig } from './subset-config.ts';
+import { compileZoneChoice } from './zone-routing.ts';
 
 type TypedPolicy = HostChoice & { readonly subsets: SubsetConfig | undefined };
 
@@ -67,10 +68,12 @@ const KINDS: readonly TypedPolicyKind[] = [
 
 function choiceOf(policy: LbPolicy, locality: LocalityLbConfig | undefined): TypedPolicy {
   const specifier = locality?.localityConfigSpecifier;
+  const zoneAware = specifier?.case === 'zoneAwareLbConfig' ? specifier.value : undefined;
   return {
     policy,
     isLocalityWeighted: specifier?.case === 'localityWeightedLbConfig',
-    failsTrafficOnPanic: specifier?.case === 'zoneAwareLbConfig' && specifier.value.failTrafficOnPanic,
+    failsTrafficOnPanic: zoneAware?.failTrafficOnPanic === true,
+    zone: compileZoneChoice(zoneAware),
     subsets: undefined,
   };
 }

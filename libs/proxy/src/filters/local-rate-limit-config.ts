@@ -45,7 +45,7 @@ export function compileLocalRateLimit(message: LocalRateLimit, field: Field, env
     return { entries: descriptor.entries, rate: compileTokenRate(descriptor.tokenBucket, at.child('token_bucket')) };
   });
   const limits = { bucket, descriptors, alwaysTakesDefault: message.alwaysConsumeDefaultTokenBucket ?? true };
-  const newLimiter = (): LocalRateLimiter => new LocalRateLimiter(limits, context.clock);
+  const newLimiter = (): LocalRateLimiter => new LocalRateLimiter(limits, context.clock, context.share);
   const status = message.status?.code ?? 429;
   const none = field.child('request_headers_to_remove');
   return {

@@ -1,5 +1,6 @@
 import type { Clock } from '@mizzen/core';
 import type { RateLimitEntry } from '@mizzen/matching';
+import type { ProcessShare } from '../workers/process-share.ts';
 import { TokenBucket, type TokenRate } from './token-bucket.ts';
 
 export interface LocalLimits {
@@ -22,9 +23,10 @@ export class LocalRateLimiter {
   readonly #byDescriptor = new Map<string, TokenBucket>();
   readonly #alwaysTakesDefault: boolean;
 
-  constructor(limits: LocalLimits, clock: Clock) {
-    this.#default = limits.bucket && new TokenBucket(limits.bucket, clock);
-    for (const { entries, rate } of limits.descriptors) this.#byDescriptor.set(keyOf(entries), new TokenBucket(rate, clock));
+  /** `share`: as for TokenBucket. */
+  constructor(limits: LocalLimits, clock: Clock, share?: ProcessShare) {
+    this.#default = limits.bucket && new TokenBucket(limits.bucket, clock, share);
+    for (const { entries, rate } of limits.descriptors) this.#byDescriptor.set(keyOf(entries), new TokenBucket(rate, clock, share));
     this.#alwaysTakesDefault = limits.alwaysTakesDefault;
   }
 

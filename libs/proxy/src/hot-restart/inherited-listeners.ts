@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { MizzenError } from '@mizzen/core';
 import { addressText } from '../config/values.ts';
 import type { SocketAddress } from '../contract.ts';
@@ -31,6 +32,12 @@ export class InheritedListeners {
     const descriptor = found?.shift();
     if (found?.length === 0) this.#byAddress.delete(text);
     return descriptor;
+  }
+
+  /** Closes those that nobody has taken: a client would wait in a queue that nobody empties. */
+  closeRest(): void {
+    for (const descriptor of [...this.#byAddress.values()].flat()) closeSync(descriptor);
+    this.#byAddress.clear();
   }
 
   /** Deals them to so many event loops: the second of each address is the second's. */

@@ -116,7 +116,7 @@ describe('a request of the proxy itself', () => {
       closers.push(() => resolve(false));
       void serve((_request, response) => response.on('close', () => resolve(true))).then(async (port) => {
         const cluster = new StaticCluster('b', [port]);
-        expect(await send(runtimeWith(cluster), { timeoutMs: 30 })).toBe('timeout');
+        expect(await send(runtimeWith(cluster), { timeoutMs: 500 })).toBe('timeout');
         expect(cluster.active.requests).toBe(0);
       });
     });

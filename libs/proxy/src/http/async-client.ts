@@ -1,4 +1,5 @@
 import type { ProxyContext, UpstreamEndpoint } from '../contract.ts';
+import { connectionNeeds } from './connection-needs.ts';
 import { HeaderMap } from './headers.ts';
 import type { RequestHead, ResetReason, ResponseHead } from './stream.ts';
 import { Deadline, type TimerWheel } from './timer-wheel.ts';
@@ -111,7 +112,9 @@ class AsyncExchange implements AttemptOwner, AsyncCall {
     if (timeoutMs > 0) this.#request.headers.set('x-envoy-expected-rq-timeout-ms', String(Math.ceil(timeoutMs)));
     this.#deadline.arm(timeoutMs);
     this.#attempt = new UpstreamAttempt(endpoint, this, this.#runtime);
-    this.#attempt.start(undefined, this.#request.isHttp2 ? 'HTTP/2' : 'HTTP/1.1');
+    const { authority, headers, isHttp2 } = this.#request;
+    const needs = connectionNeeds(cluster, { authority, header: (name) => headers.get(name) });
+    this.#attempt.start(undefined, { downstreamProtocol: isHttp2 ? 'HTTP/2' : 'HTTP/1.1', needs });
   }
 
   cancel(): void {

@@ -3,6 +3,8 @@ import type { DownstreamConnection, HttpConnectionManagerOptions, NetworkFilter,
 import { ServerConnection } from '../http1/server-connection.ts';
 import { Http2ServerConnection } from '../http2/server-connection.ts';
 import { downstreamHttp2Stats } from '../http2/stats.ts';
+import { type OpenConnection, openConnections } from '../observe/open-connections.ts';
+import { readRouteTracing } from '../observe/route-tracing.ts';
 import type { InvalidRequest, ServerCodec, ServerCodecEvents } from './codec.ts';
 import { type ConnectionFacts, connectionFacts } from './connection-facts.ts';
 import { compileHcmConfig } from './hcm-config.ts';
@@ -12,6 +14,7 @@ import { compileHttpFilters, routeFilterConfigs } from './http-filters.ts';
 import { HttpStream } from './http-stream.ts';
 import type { DownstreamCodec } from './http2-config.ts';
 import { randomRequestId } from './request-id.ts';
+import { Roster } from './roster.ts';
 import type { HcmRuntime } from './runtime.ts';
 import type { RequestHead, RequestReceiver, ResponseSender } from './stream.ts';
 import { Deadline, wheelOf } from './timer-wheel.ts';
@@ -65,7 +68,7 @@ export function createHttpConnectionManager(options: HttpConnectionManagerOption
     decodePeerMetadata: options.decodePeerMetadata,
     newRequestId: randomRequestId,
     date,
-    isDraining: () => isDraining || context.isDraining(),
+    isDraining: () => isDraining || context.isDraining(options.listener),
   };
   const filter = new HttpConnectionManagerFilter(runtime, () => {
     isDraining = true;
@@ -81,7 +84,10 @@ function compileRouteSpecifier(
   switch (specifier.case) {
     case 'routeConfig': {
       const filterConfigs = routeFilterConfigs(context);
-      const { table } = compileRouteConfiguration(specifier.value, field.child('route_config'), { filterConfigs });
+      const { table } = compileRouteConfiguration(specifier.value, field.child('route_config'), {
+        filterConfigs,
+        readTracing: readRouteTracing,
+      });
       return { routeConfigName: undefined, inlineRoutes: table };
     }
     case 'rds':
@@ -97,7 +103,7 @@ function compileRouteSpecifier(
 export class HttpConnectionManagerFilter implements NetworkFilter {
   readonly #runtime: HcmRuntime;
   readonly #onDrain: () => void;
-  readonly #connections = new Set<ServedConnection>();
+  readonly #connections = new Roster<ServedConnection>();
 
   constructor(runtime: HcmRuntime, onDrain: () => void) {
     this.#runtime = runtime;
@@ -117,27 +123,32 @@ export class HttpConnectionManagerFilter implements NetworkFilter {
     const { clock } = context;
     const openedMs = clock.monotonic();
     const served = new ServedConnection(this.#runtime, connection, () => {
-      this.#connections.delete(served);
+      this.#connections.leave(seat);
+      openConnections.remove(served);
       countConnectionEnd(stats, connection, clock.monotonic() - openedMs);
     });
-    this.#connections.add(served);
+    const seat = this.#connections.join(served);
+    openConnections.add(served);
     countConnection(stats, connection);
     served.start();
   }
 
   drain(): void {
     this.#onDrain();
-    for (const connection of [...this.#connections]) connection.drain();
+    for (const connection of this.#connections.list()) connection.drain();
   }
 }
 
 /** One connection in the version of HTTP that its client speaks. */
-class ServedConnection implements ServerCodecEvents {
+class ServedConnection implements ServerCodecEvents, OpenConnection {
   readonly #runtime: HcmRuntime;
   readonly #connection: DownstreamConnection;
   readonly #facts: ConnectionFacts;
   readonly #onClosed: () => void;
   #codec: ServerCodec;
+  #isHttp2 = false;
+  #countedRead = 0;
+  #countedWritten = 0;
   #lifetime: Deadline | undefined;
 
   constructor(runtime: HcmRuntime, connection: DownstreamConnection, onClosed: () => void) {
@@ -164,9 +175,19 @@ class ServedConnection implements ServerCodecEvents {
     this.#codec.drain();
   }
 
+  countBytes(): void {
+    const { bytesRead, bytesWritten } = this.#connection.socket;
+    const { stats } = this.#runtime;
+    stats.downstreamCxRxBytesTotal += bytesRead - this.#countedRead;
+    stats.downstreamCxTxBytesTotal += bytesWritten - this.#countedWritten;
+    this.#countedRead = bytesRead;
+    this.#countedWritten = bytesWritten;
+  }
+
   #http1(): ServerCodec {
     const { config, wheel, stats } = this.#runtime;
     stats.downstreamCxHttp1Total++;
+    stats.downstreamCxHttp1Active++;
     const { socket, tls } = this.#connection;
     // Who agreed on a version by ALPN has said what comes. Source: envoy HttpConnectionManager codec_type AUTO.
     const mayBeHttp2 = config.codecType === 'auto' && (tls === undefined || tls.alpn === '');
@@ -177,11 +198,14 @@ class ServedConnection implements ServerCodecEvents {
   #http2(): ServerCodec {
     const { config, wheel, stats } = this.#runtime;
     stats.downstreamCxHttp2Total++;
+    stats.downstreamCxHttp2Active++;
+    this.#isHttp2 = true;
     return new Http2ServerConnection(this.#connection.socket, { codec: config.http2, wheel, events: this });
   }
 
   #goOnInHttp2(initialData: Buffer): void {
     this.#runtime.stats.downstreamCxHttp1Total--;
+    this.#runtime.stats.downstreamCxHttp1Active--;
     this.#codec = this.#http2();
     this.#codec.start(initialData);
   }
@@ -203,6 +227,9 @@ class ServedConnection implements ServerCodecEvents {
 
   onClose(): void {
     this.#lifetime?.cancel();
+    const { stats } = this.#runtime;
+    if (this.#isHttp2) stats.downstreamCxHttp2Active--;
+    else stats.downstreamCxHttp1Active--;
     this.#onClosed();
   }
 }

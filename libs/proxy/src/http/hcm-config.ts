@@ -13,7 +13,7 @@ import {
   HttpConnectionManager_ServerHeaderTransformation as ServerHeader,
 } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
 import { HeaderMutationSchema as EarlyHeaderMutationSchema } from '@mizzen/xds-api/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation';
-import type { ServerCodecOptions } from '../http1/server-connection.ts';
+import type { ServerCodecOptions } from '../http1/server-options.ts';
 import type { Http2ServerOptions } from '../http2/options.ts';
 import type { FilterContext } from '../observe/access-log-filter.ts';
 import type { AuthorityNormalization } from './authority.ts';
@@ -44,6 +44,8 @@ export interface HcmConfig extends RouterConfig {
   /** Says in responses what went wrong; undefined: nothing is said. */
   readonly proxyStatus: ProxyStatusReader | undefined;
   readonly proxies100Continue: boolean;
+  /** Upstreams that are sent a PROXY header are told the client's addresses. */
+  readonly tellsProxyHeader: boolean;
   readonly streamIdleTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly maxStreamDurationMs: number;
@@ -73,7 +75,6 @@ export function compileHcmConfig(
     'typedHeaderValidationConfig',
     'http3ProtocolOptions',
     'appendLocalOverload',
-    'addProxyProtocolConnectionState',
     'streamErrorOnInvalidHttpMessage',
   ]);
   if (
@@ -101,6 +102,7 @@ export function compileHcmConfig(
     localReplies: compileLocalReplyConfig(message.localReplyConfig, process, field.child('local_reply_config')),
     proxyStatus: compileProxyStatus(message.proxyStatusConfig, { nodeId: process.nodeId, serverName }, field.child('proxy_status_config')),
     proxies100Continue: message.proxy100Continue,
+    tellsProxyHeader: message.addProxyProtocolConnectionState ?? true,
     streamIdleTimeoutMs: durationMs(message.streamIdleTimeout) ?? DEFAULT_STREAM_IDLE_TIMEOUT_MS,
     requestTimeoutMs: durationMs(message.requestTimeout) ?? 0,
     maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,

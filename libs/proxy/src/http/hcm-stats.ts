@@ -3,14 +3,13 @@ import { record, StatHistogram } from '../observe/stat-histogram.ts';
 import { type Counts, defineStats, type StatRegistry } from '../observe/stat-registry.ts';
 
 /** What is counted for each connection manager. Source: envoy docs, "HTTP connection manager statistics" (1.40). */
-export const HCM_STATS = defineStats({
+const HCM_STATS = defineStats({
   counters: {
     downstreamCxTotal: 'downstream_cx_total',
     downstreamCxHttp1Total: 'downstream_cx_http1_total',
     downstreamCxHttp2Total: 'downstream_cx_http2_total',
     downstreamCxSslTotal: 'downstream_cx_ssl_total',
     downstreamCxDestroy: 'downstream_cx_destroy',
-    // Counted when a connection ends.
     downstreamCxRxBytesTotal: 'downstream_cx_rx_bytes_total',
     downstreamCxTxBytesTotal: 'downstream_cx_tx_bytes_total',
     downstreamCxProtocolError: 'downstream_cx_protocol_error',
@@ -28,11 +27,19 @@ export const HCM_STATS = defineStats({
     downstreamRq3xx: 'downstream_rq_3xx',
     downstreamRq4xx: 'downstream_rq_4xx',
     downstreamRq5xx: 'downstream_rq_5xx',
+    downstreamCxUpgradesTotal: 'downstream_cx_upgrades_total',
+    downstreamRqTxReset: 'downstream_rq_tx_reset',
+    rqTotal: 'rq_total',
+    rqDirectResponse: 'rq_direct_response',
+    rqRedirect: 'rq_redirect',
     noRoute: 'no_route',
     noCluster: 'no_cluster',
   },
   gauges: {
     downstreamCxActive: 'downstream_cx_active',
+    downstreamCxHttp1Active: 'downstream_cx_http1_active',
+    downstreamCxHttp2Active: 'downstream_cx_http2_active',
+    downstreamCxUpgradesActive: 'downstream_cx_upgrades_active',
     downstreamCxSslActive: 'downstream_cx_ssl_active',
     downstreamRqActive: 'downstream_rq_active',
   },
@@ -59,6 +66,11 @@ export function countResponse(stats: HcmStats, status: number): void {
   else stats.downstreamRq5xx++;
 }
 
+export function countUpgrade(stats: HcmStats): void {
+  stats.downstreamCxUpgradesTotal++;
+  stats.downstreamCxUpgradesActive++;
+}
+
 /** By the field's name and not by {@link record}, whose look-up by a name that varies every request would pay for. */
 export function recordRequestTime(stats: HcmStats, durationMs: number): void {
   stats.downstreamRqTime ??= new StatHistogram();
@@ -73,11 +85,9 @@ export function countConnection(stats: HcmStats, { tls }: DownstreamConnection):
   stats.downstreamCxSslActive++;
 }
 
-export function countConnectionEnd(stats: HcmStats, { tls, socket }: DownstreamConnection, lengthMs: number): void {
+export function countConnectionEnd(stats: HcmStats, { tls }: DownstreamConnection, lengthMs: number): void {
   stats.downstreamCxDestroy++;
   stats.downstreamCxActive--;
   if (tls !== undefined) stats.downstreamCxSslActive--;
-  stats.downstreamCxRxBytesTotal += socket.bytesRead;
-  stats.downstreamCxTxBytesTotal += socket.bytesWritten;
   record(stats, 'downstreamCxLengthMs', lengthMs);
 }

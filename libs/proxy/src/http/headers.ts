@@ -184,13 +184,17 @@ export class HeaderMap implements MutableHeaders {
   }
 
   set(name: string, value: string): void {
+    this.setClean(name, cleanValue(value));
+  }
+
+  /** As {@link set}, for a value that is known to be clean: one that configuration made sure of, or a constant. */
+  setClean(name: string, value: string): void {
     const index = this.names.indexOf(name);
-    const clean = cleanValue(value);
     if (index < 0) {
-      this.push(name, clean);
+      this.push(name, value);
       return;
     }
-    this.values[index] = clean;
+    this.values[index] = value;
     for (let other = this.names.lastIndexOf(name); other > index; other = this.names.lastIndexOf(name)) this.#removeAt(other);
   }
 

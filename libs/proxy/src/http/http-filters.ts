@@ -13,6 +13,7 @@ import { compressorFilter } from '../filters/compressor.ts';
 import { corsFilter } from '../filters/cors.ts';
 import { csrfFilter } from '../filters/csrf.ts';
 import { decompressorFilter } from '../filters/decompressor.ts';
+import { dynamicForwardProxyFilter } from '../filters/dynamic-forward-proxy.ts';
 import { faultFilter } from '../filters/fault.ts';
 import { grpcStatsFilter } from '../filters/grpc-stats.ts';
 import { grpcWebFilter } from '../filters/grpc-web.ts';
@@ -24,7 +25,9 @@ import { rateLimitFilter } from '../filters/rate-limit.ts';
 import { authzFilter } from '../filters/security/authz-filter.ts';
 import { jwtFilter } from '../filters/security/jwt-filter.ts';
 import { rbacFilter } from '../filters/security/rbac-filter.ts';
+import { setFilterStateFilter } from '../filters/set-filter-state.ts';
 import { setMetadataFilter } from '../filters/set-metadata.ts';
+import { statefulSessionFilter } from '../filters/stateful-session.ts';
 import { type ChainedFilter, HttpFilterChain } from './filter-chain.ts';
 import { filterEnvironment, type HttpFilterKind } from './http-filter.ts';
 import { compilePeerMetadata, type PeerMetadataConfig, PeerMetadataFilter } from './peer-metadata-filter.ts';
@@ -39,6 +42,7 @@ const KINDS: readonly HttpFilterKind[] = [
   corsFilter,
   csrfFilter,
   decompressorFilter,
+  dynamicForwardProxyFilter,
   faultFilter,
   grpcStatsFilter,
   grpcWebFilter,
@@ -50,7 +54,9 @@ const KINDS: readonly HttpFilterKind[] = [
   localRateLimitFilter,
   rateLimitFilter,
   rbacFilter,
+  setFilterStateFilter,
   setMetadataFilter,
+  statefulSessionFilter,
 ];
 
 const KIND_BY_TYPE: ReadonlyMap<string, HttpFilterKind> = new Map(KINDS.map((kind) => [kind.type, kind]));

@@ -3,7 +3,7 @@ import {
   HttpConnectionManager_CodecType as CodecType,
   type HttpConnectionManager,
 } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
-import type { ServerCodecOptions } from '../http1/server-connection.ts';
+import type { ServerCodecOptions } from '../http1/server-options.ts';
 import { compileHttp2Options, type Http2ServerOptions } from '../http2/options.ts';
 import { createHttp2Stats } from '../http2/stats.ts';
 

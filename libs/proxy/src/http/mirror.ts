@@ -1,4 +1,5 @@
 import type { UpstreamCluster } from '../contract.ts';
+import { connectionNeeds } from './connection-needs.ts';
 import type { HeaderMap } from './headers.ts';
 import type { HcmRuntime } from './runtime.ts';
 import type { RequestHead, ResponseHead } from './stream.ts';
@@ -58,7 +59,9 @@ export class Mirror implements AttemptOwner {
     this.#isRequestDone = isRequestDone;
     this.#deadline.arm(this.#timeoutMs);
     this.#attempt = new UpstreamAttempt(endpoint, this, this.#runtime);
-    this.#attempt.start(undefined, this.#head.protocol);
+    const { authority, headers, protocol } = this.#head;
+    const needs = connectionNeeds(this.#cluster, { authority, header: (name) => headers.get(name) });
+    this.#attempt.start(undefined, { downstreamProtocol: protocol, needs });
   }
 
   onData(chunk: Buffer): void {

@@ -20,9 +20,7 @@ export function completeResponseHead(head: ResponseHead, info: HttpStreamInfo, {
 }
 
 function setServer(headers: HeaderMap, { name, transformation }: HcmRuntime['config']['server']): void {
-  if (transformation === 'overwrite') {
-    // Filters and routes may have set one that the codec has not seen.
-    if (headers.has('server')) headers.set('server', name);
-    else headers.push('server', name);
-  } else if (transformation === 'append-if-absent' && !headers.has('server')) headers.push('server', name);
+  // Filters and routes may have set one that the codec has not seen. The configured name is clean.
+  if (transformation === 'overwrite') headers.setClean('server', name);
+  else if (transformation === 'append-if-absent' && !headers.has('server')) headers.push('server', name);
 }

@@ -1,6 +1,9 @@
+import type { CompiledRoute } from '@mizzen/matching';
 import type { HeaderMap } from './headers.ts';
 import type { UpstreamStream } from './stream.ts';
 
+/** Kept for retries; Envoy's default per_connection_buffer_limit_bytes. */
+const KEPT_BODY_BYTES = 1024 * 1024;
 /** A request body that waits for a connection holds the client back beyond this. */
 const WAITING_BODY_BYTES = 64 * 1024;
 
@@ -17,6 +20,10 @@ export class KeptBody {
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
+  }
+
+  static of(route: CompiledRoute | undefined): KeptBody {
+    return new KeptBody(Math.min(route?.requestBufferLimitBytes ?? KEPT_BODY_BYTES, KEPT_BODY_BYTES));
   }
 
   /** Whether the client should be held back until somebody takes the body. */

@@ -1,7 +1,10 @@
 import type { CompiledRouteAction } from '@mizzen/matching';
-import { cleanValue, SEEN } from './headers.ts';
+import { cleanValue, type HeaderMap, SEEN } from './headers.ts';
 import type { HttpStream } from './http-stream.ts';
+import { isToldUpstream } from './peer-metadata-filter.ts';
+import type { ResponseHead } from './stream.ts';
 import type { HttpStreamInfo } from './stream-info.ts';
+import type { UpstreamAttempt } from './upstream-attempt.ts';
 
 /**
  * Makes the head that goes upstream out of the client's, as the route says: header operations, host, path.
@@ -45,13 +48,38 @@ function rewritePath({ info, runtime }: HttpStream, rewrite: (path: string) => s
 }
 
 /** Replaces the host; the first one stays in `x-envoy-original-host`, also where a second try rewrites it again. */
-export function setHost({ info, runtime }: HttpStream, host: string, appendsForwardedHost: boolean): void {
+function setHost({ info, runtime }: HttpStream, host: string, appendsForwardedHost: boolean): void {
   const { head } = info;
   if (!runtime.config.suppressesEnvoyHeaders && !info.isHostRewritten) head.headers.set('x-envoy-original-host', info.authority);
   info.isHostRewritten = true;
   if (appendsForwardedHost && host !== info.authority) head.headers.append('x-forwarded-host', info.authority);
   head.authority = host;
   info.authority = host;
+}
+
+/** Sends the head of a try: with its endpoint's host where the route wants that, and what only the next hop is told. */
+export function sendRequestHead(stream: HttpStream, action: CompiledRouteAction, { endpoint, stream: upstream }: UpstreamAttempt): void {
+  const { info } = stream;
+  const { peerMetadata, proxies100Continue } = stream.runtime.config;
+  if (action.hostRewrite?.kind === 'endpoint' && endpoint.hostname !== '') setHost(stream, endpoint.hostname, action.appendXForwardedHost);
+  let extra = '';
+  if (peerMetadata !== undefined && isToldUpstream(peerMetadata, { cluster: endpoint.cluster, tls: upstream?.tls }))
+    extra += peerMetadata.headerLines;
+  if (info.head.expectsContinue && proxies100Continue) extra += 'expect: 100-continue\r\n';
+  upstream?.sendHead(info.head, extra);
+}
+
+/** What the router adds to an upstream's answer. `serviceTimeMs`: how long that took, where it can be said. */
+export function finalizeResponseHead({ info, route, runtime }: HttpStream, { headers }: ResponseHead, serviceTimeMs?: number): void {
+  if (!runtime.config.suppressesEnvoyHeaders && serviceTimeMs !== undefined)
+    setServiceTime(headers, Math.max(0, Math.floor(serviceTimeMs)));
+  if (route?.virtualHost.includesAttemptCountInResponse === true) headers.set('x-envoy-attempt-count', String(info.upstreamAttempts));
+}
+
+function setServiceTime(headers: HeaderMap, durationMs: number): void {
+  const name = 'x-envoy-upstream-service-time';
+  if ((headers.seen & SEEN.upstreamServiceTime) === 0) headers.push(name, String(durationMs));
+  else headers.set(name, String(durationMs));
 }
 
 // A rewritten path comes from configuration and the request: nothing in it may end the request line.

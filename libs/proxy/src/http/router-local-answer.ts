@@ -12,8 +12,12 @@ export function answerOrCluster(stream: HttpStream): { readonly reply: LocalRepl
   const { info, route, runtime, target } = stream;
   if (route === undefined) return undefined;
   const { action } = route;
-  if (action.kind === 'direct-response') return { reply: directly(action.status, action.body) };
+  if (action.kind === 'direct-response') {
+    runtime.stats.rqDirectResponse++;
+    return { reply: directly(action.status, action.body) };
+  }
   if (action.kind === 'redirect') {
+    runtime.stats.rqRedirect++;
     const { status, location } = action.redirect;
     return { reply: { ...directly(status, ''), headers: [['location', location(info)]] } };
   }

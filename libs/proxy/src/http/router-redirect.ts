@@ -1,7 +1,12 @@
 import type { CompiledInternalRedirect, RequestView } from '@mizzen/matching';
-import { SEEN } from './headers.ts';
+import type { UpstreamCluster } from '../contract.ts';
+import { type HeaderMap, SEEN } from './headers.ts';
 import type { HttpStream } from './http-stream.ts';
+import type { Router } from './router.ts';
 import type { RequestHead, ResponseHead } from './stream.ts';
+import type { UpstreamAttempt } from './upstream-attempt.ts';
+
+const NO_BODY: readonly Buffer[] = [];
 
 /** What one client's request has been through because the proxy followed redirects. */
 export class RedirectHistory {
@@ -25,11 +30,39 @@ interface Url {
   readonly path: string;
 }
 
+/** Goes where the upstream sent the client. False: that is the client's to follow. Source: envoy Filter::setupRedirect (1.40). */
+export function followRedirect(router: Router, attempt: UpstreamAttempt, head: ResponseHead): boolean {
+  const { stream, body } = router;
+  const { stats } = router.cluster as UpstreamCluster;
+  const policy = router.action?.internalRedirect;
+  const isPossible = policy !== undefined && router.isRequestDone && body?.isComplete !== false;
+  const next = isPossible ? redirectedHead(stream, policy, head) : undefined;
+  if (next === undefined) {
+    stats.upstreamInternalRedirectFailedTotal++;
+    return false;
+  }
+  stats.upstreamInternalRedirectSucceededTotal++;
+  // Taken before the end, at which the router drops what it kept.
+  const chunks = body?.chunks ?? NO_BODY;
+  router.end();
+  attempt.cancel();
+  const successor = stream.followRedirect(next, head.status);
+  if (next.hasBody) replay(successor, chunks, body?.trailers);
+  return true;
+}
+
+function replay(stream: HttpStream, body: readonly Buffer[], trailers: HeaderMap | undefined): void {
+  for (const chunk of body) stream.onData(chunk);
+  if (trailers !== undefined) stream.onTrailers(trailers);
+  stream.onEnd();
+  stream.onReadEnd();
+}
+
 /**
  * The request that a redirect of the upstream leads to; undefined where the client is to follow it itself.
  * Source: envoy Filter::convertRequestHeadersForInternalRedirect (1.40).
  */
-export function redirectedHead(stream: HttpStream, policy: CompiledInternalRedirect, response: ResponseHead): RequestHead | undefined {
+function redirectedHead(stream: HttpStream, policy: CompiledInternalRedirect, response: ResponseHead): RequestHead | undefined {
   const { info } = stream;
   const url = parseAbsolute(response.headers.get('location') ?? '');
   if (url === undefined || info.head.path === '') return undefined;

@@ -1,5 +1,6 @@
 import type { CompiledRoute, CompiledVirtualCluster } from '@mizzen/matching';
-import { type Counts, defineStats, type StatRegistry, type StatTag } from '../observe/stat-registry.ts';
+import { record } from '../observe/stat-histogram.ts';
+import { type CountedCodes, type Counts, defineStats, type StatRegistry, type StatTag } from '../observe/stat-registry.ts';
 import type { HttpStreamInfo } from './stream-info.ts';
 
 /** What is counted for a route with a stat_prefix, and for a virtual cluster. Source: envoy docs, "Router statistics" (1.40). */
@@ -17,9 +18,10 @@ const ROUTE_STATS = defineStats({
     upstreamRq4xx: 'upstream_rq_4xx',
     upstreamRq5xx: 'upstream_rq_5xx',
   },
+  histograms: { upstreamRqTime: 'upstream_rq_time' },
 });
 
-export type RouteStats = Counts<typeof ROUTE_STATS>;
+export type RouteStats = Counts<typeof ROUTE_STATS> & CountedCodes;
 
 const NONE: readonly RouteStats[] = [];
 /** Held as long as the route table is, which keeps the registry's counts. */
@@ -29,7 +31,7 @@ const known = new WeakMap<CompiledRoute | CompiledVirtualCluster, RouteStats>();
 export function routeStats(route: CompiledRoute, info: HttpStreamInfo, registry: StatRegistry): readonly RouteStats[] {
   const { virtualHost } = route;
   const group = virtualHost.virtualClusterOf(info);
-  if (group !== undefined) info.virtualClusterName = group.name;
+  if (group !== undefined && group.isCatchAll !== true) info.virtualClusterName = group.name;
   if (route.statPrefix === '' && group === undefined) return NONE;
   const host: StatTag = ['envoy.virtual_host', virtualHost.name];
   const stats: RouteStats[] = [];
@@ -69,4 +71,11 @@ export function countAnswer(stats: RouteStats, status: number): void {
   else if (status < 400) stats.upstreamRq3xx++;
   else if (status < 500) stats.upstreamRq4xx++;
   else stats.upstreamRq5xx++;
+  stats.responseCodes ??= new Map();
+  stats.responseCodes.set(status, (stats.responseCodes.get(status) ?? 0) + 1);
+}
+
+/** How long the upstream took for its whole answer. */
+export function recordAnswerTime(stats: readonly RouteStats[], durationMs: number): void {
+  for (const each of stats) record(each, 'upstreamRqTime', durationMs);
 }

@@ -17,6 +17,8 @@ export interface RequestTimeouts {
   readonly answersWith204: boolean;
 }
 
+export const NO_TIMEOUTS: RequestTimeouts = { globalMs: 0, perTryMs: 0, perTryIdleMs: 0, setsGrpcTimeout: false, answersWith204: false };
+
 const ALT_RESPONSE = 'x-envoy-upstream-rq-timeout-alt-response';
 
 /**
@@ -113,19 +115,19 @@ function parseWholeNumber(text: string | undefined): number | undefined {
 
 /** `application/grpc`, alone or with a suffix as `+proto`; not gRPC-Web. */
 export function isGrpcContentType(contentType: string | undefined): boolean {
-  return contentType !== undefined && /^application\/grpc(?:\+|$)/.test(contentType);
+  return contentType?.startsWith('application/grpc') === true && /^application\/grpc(?:\+|$)/.test(contentType);
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 };
 
 /** `100m`, `5S` in milliseconds; undefined where it is not valid. Source: gRPC over HTTP/2, "Timeout". */
-export function parseGrpcTimeout(text: string | undefined): number | undefined {
+function parseGrpcTimeout(text: string | undefined): number | undefined {
   const match = /^(\d{1,8})([HMSmun])$/.exec(text ?? '');
   return match === null ? undefined : Number(match[1]) * (UNIT_MS[match[2] as string] as number);
 }
 
 /** At most eight digits, as gRPC wants. Source: envoy Grpc::Common::toGrpcTimeout (1.40). */
-export function formatGrpcTimeout(timeoutMs: number): string {
+function formatGrpcTimeout(timeoutMs: number): string {
   const longest = 99_999_999;
   if (timeoutMs <= longest) return `${timeoutMs}m`;
   const seconds = Math.floor(timeoutMs / 1000);

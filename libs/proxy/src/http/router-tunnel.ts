@@ -1,3 +1,4 @@
+import { sharedObjects } from '../config/filter-state.ts';
 import type { DownstreamConnection } from '../contract.ts';
 import { HeaderMap } from './headers.ts';
 import type { HttpStream } from './http-stream.ts';
@@ -16,7 +17,10 @@ function handOver(stream: HttpStream, name: string): void {
   stream.info.upstreamAttempts = 1;
   stream.sendHead({ status: 200, headers: new HeaderMap(), hasBody: true, contentLength: -1, upgrade: 'connect', wireBytes: 0 });
   const { socket, initialData } = stream.sender.handOver();
-  stream.handedOver();
-  const handed: DownstreamConnection = { ...stream.info.facts.connection, socket, initialData };
+  stream.finish('handed-over');
+  const { connection } = stream.info.facts;
+  const objects = sharedObjects([...(connection.filterState?.objects ?? []), ...(stream.info.filterState ?? [])]);
+  const { filterState: _, ...rest } = connection;
+  const handed: DownstreamConnection = { ...rest, ...(objects && { filterState: { objects } }), socket, initialData };
   if (!stream.runtime.context.handToInternalListener(name, handed)) socket.destroy();
 }

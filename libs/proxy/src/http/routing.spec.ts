@@ -251,7 +251,7 @@ describe('where a request comes from', () => {
 
 it('lets no connection live longer than it may', async () => {
   const { cluster } = await backend();
-  const p = await proxy(cluster, { route: { cluster: 'b' } }, { hcm: { commonHttpProtocolOptions: { maxConnectionDuration: '0.05s' } } });
+  const p = await proxy(cluster, { route: { cluster: 'b' } }, { hcm: { commonHttpProtocolOptions: { maxConnectionDuration: '1s' } } });
   const socket = connect(p.port, '127.0.0.1');
   const answered = new Promise<string>((resolve) => socket.once('data', (chunk) => resolve(chunk.toString())));
   const ended = new Promise<void>((resolve) => socket.once('end', resolve));

@@ -4,10 +4,12 @@ import { Deadline } from './timer-wheel.ts';
 /** What ends an exchange that takes too long: idleness, the request's time, the whole stream's. One object and one timer for most streams. */
 export class StreamDeadlines {
   readonly #stream: HttpStream;
-  #idle: Deadline | undefined;
+  #idle: Deadline<StreamDeadlines> | undefined = undefined;
   #idleMs: number;
-  #request: Deadline | undefined;
-  #maxDuration: Deadline | undefined;
+  /** When something moved last, in monotonic milliseconds; 0: nothing did since the deadline was armed. */
+  #movedMs = 0;
+  #request: Deadline<StreamDeadlines> | undefined = undefined;
+  #maxDuration: Deadline<StreamDeadlines> | undefined = undefined;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -15,15 +17,16 @@ export class StreamDeadlines {
     if (this.#idleMs > 0) this.setIdleMs(this.#idleMs);
   }
 
-  /** Something moved. */
+  /** Something moved. The deadline is put off when it expires, not with every piece of a body. */
   touch(): void {
-    this.#idle?.arm(this.#idleMs);
+    if (this.#idle !== undefined) this.#movedMs = this.#stream.runtime.wheel.nowMs();
   }
 
   /** The route's own idle timeout; 0: none. */
   setIdleMs(idleMs: number): void {
     this.#idleMs = idleMs;
-    this.#idle ??= new Deadline(this.#stream.runtime.wheel, () => this.#onIdle());
+    this.#movedMs = 0;
+    this.#idle ??= new Deadline<StreamDeadlines>(this.#stream.runtime.wheel, StreamDeadlines.#idleExpired, this);
     this.#idle.arm(idleMs);
   }
 
@@ -31,7 +34,7 @@ export class StreamDeadlines {
   armRequest(): void {
     const { config, wheel } = this.#stream.runtime;
     if (config.requestTimeoutMs <= 0) return;
-    this.#request = new Deadline(wheel, () => this.#onRequestTimeout());
+    this.#request = new Deadline<StreamDeadlines>(wheel, StreamDeadlines.#requestExpired, this);
     this.#request.arm(config.requestTimeoutMs);
   }
 
@@ -40,7 +43,7 @@ export class StreamDeadlines {
   }
 
   armMaxDuration(maxMs: number): void {
-    this.#maxDuration ??= new Deadline(this.#stream.runtime.wheel, () => this.#onMaxDuration());
+    this.#maxDuration ??= new Deadline<StreamDeadlines>(this.#stream.runtime.wheel, StreamDeadlines.#durationExpired, this);
     this.#maxDuration.arm(maxMs);
   }
 
@@ -50,8 +53,25 @@ export class StreamDeadlines {
     this.#maxDuration?.cancel();
   }
 
+  static #idleExpired(deadlines: StreamDeadlines): void {
+    deadlines.#onIdle();
+  }
+
+  static #requestExpired(deadlines: StreamDeadlines): void {
+    deadlines.#onRequestTimeout();
+  }
+
+  static #durationExpired(deadlines: StreamDeadlines): void {
+    deadlines.#onMaxDuration();
+  }
+
   #onIdle(): void {
     const stream = this.#stream;
+    const leftMs = this.#movedMs === 0 ? 0 : this.#movedMs + this.#idleMs - stream.runtime.wheel.nowMs();
+    if (leftMs > 0) {
+      this.#idle?.arm(leftMs);
+      return;
+    }
     stream.runtime.stats.downstreamRqIdleTimeout++;
     stream.giveUp({
       status: stream.isRequestReceived ? 504 : 408,

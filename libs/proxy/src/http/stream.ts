@@ -21,6 +21,8 @@ export interface RequestHead {
   readonly expectsContinue: boolean;
   /** Bytes of the head on the wire. */
   readonly wireBytes: number;
+  /** Of those, what the header fields take: without a start line and line ends that HTTP/1 has, compressed in HTTP/2. Absent: all. */
+  readonly headerBytes?: number;
 }
 
 export interface ResponseHead {
@@ -31,6 +33,8 @@ export interface ResponseHead {
   contentLength: number;
   readonly upgrade: string;
   readonly wireBytes: number;
+  /** As in a request's head. */
+  readonly headerBytes?: number;
 }
 
 /** Receives the rest of a message, in order. After `onEnd` or a reset nothing follows. */
@@ -46,8 +50,8 @@ export interface MessageReceiver {
 
 /** The downstream side of a stream, as the codec tells it. */
 export interface RequestReceiver extends MessageReceiver {
-  /** The client is gone, or what it sent is not HTTP any more. */
-  onDownstreamReset(details: string): void;
+  /** The client is gone, or what it sent is not HTTP any more. `code`: of HTTP/2. */
+  onDownstreamReset(details: string, code?: number): void;
 }
 
 /** Sends a response. Nothing may be sent after `end` or `reset`. */
@@ -70,6 +74,8 @@ export interface ResponseSender {
   handOver(): { readonly socket: Socket; readonly initialData: Buffer | undefined };
   /** Wire bytes of the response so far. */
   readonly sentWireBytes: number;
+  /** What the header fields of its head took of them. */
+  readonly sentHeaderBytes: number;
 }
 
 export type ResetReason =
@@ -97,10 +103,15 @@ export interface ResponseReceiver extends MessageReceiver {
 export interface UpstreamStream {
   readonly tls: TlsInfo | undefined;
   readonly localAddress: string;
+  /** What the stream goes over: for those who ask about the connection, not to be read or written. */
+  readonly socket: Socket;
+  readonly protocol: RequestHead['protocol'] | '';
   /** The connection carried requests before. */
   readonly isReused: boolean;
   /** Bytes that the upstream sent for this stream. */
   readonly receivedWireBytes: number;
+  readonly sentWireBytes: number;
+  readonly sentHeaderBytes: number;
   sendHead(head: RequestHead, extraHeaders: string): void;
   sendData(chunk: Buffer): boolean;
   sendTrailers(trailers: HeaderMap): void;

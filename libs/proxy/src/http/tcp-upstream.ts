@@ -1,21 +1,24 @@
 import type { Socket } from 'node:net';
-import type { TlsInfo, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import type { ConnectionNeeds, TlsInfo, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
 import { type ExchangeContext, exchangeMetadata, exchangeSideOf } from '../tcp/metadata-exchange.ts';
 import { HeaderMap } from './headers.ts';
 import type { ResponseReceiver, UpstreamStream } from './stream.ts';
 import { transportFailure } from './transport-failure.ts';
 
 /** The upstream of a CONNECT tunnel that ends at this proxy: a connection whose bytes are the tunnel's. */
-export class TcpUpstream implements UpstreamStream {
+class TcpUpstream implements UpstreamStream {
   readonly tls: TlsInfo | undefined;
   readonly localAddress: string;
   readonly isReused = false;
+  readonly protocol = '';
   receivedWireBytes = 0;
-  readonly #socket: Socket;
+  sentWireBytes = 0;
+  readonly sentHeaderBytes = 0;
+  readonly socket: Socket;
   #isOver = false;
 
   constructor(socket: Socket, tls: TlsInfo | undefined, receiver: ResponseReceiver) {
-    this.#socket = socket;
+    this.socket = socket;
     this.tls = tls;
     this.localAddress = `${socket.localAddress ?? ''}:${socket.localPort ?? ''}`;
     socket.on('data', (chunk: Buffer) => {
@@ -40,28 +43,29 @@ export class TcpUpstream implements UpstreamStream {
   sendHead(): void {}
 
   sendData(chunk: Buffer): boolean {
-    return this.#socket.write(chunk);
+    this.sentWireBytes += chunk.length;
+    return this.socket.write(chunk);
   }
 
   sendTrailers(): void {}
 
   end(): void {
-    this.#socket.end();
+    this.socket.end();
   }
 
   flush(): void {}
 
   reset(): void {
     this.#isOver = true;
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 
   pauseResponse(): void {
-    this.#socket.pause();
+    this.socket.pause();
   }
 
   resumeResponse(): void {
-    this.#socket.resume();
+    this.socket.resume();
   }
 }
 
@@ -69,9 +73,14 @@ export class TcpUpstream implements UpstreamStream {
  * Connects to an endpoint and answers the CONNECT with 200 once that is done, and once both proxies told each other whose they are, where they
  * agreed to. Source: RFC 9110 §9.3.6.
  */
-export function connectTunnel(endpoint: UpstreamEndpoint, receiver: ResponseReceiver, context: ExchangeContext): UpstreamConnecting {
+export function connectTunnel(
+  endpoint: UpstreamEndpoint,
+  receiver: ResponseReceiver,
+  { context, needs }: { readonly context: ExchangeContext; readonly needs: ConnectionNeeds | undefined },
+): UpstreamConnecting {
   let exchange: TunnelExchange | undefined;
   const connecting = endpoint.connect({
+    needs,
     onConnected(socket, tls) {
       const protocol = endpoint.cluster.metadataExchangeProtocol;
       if (protocol === undefined || tls?.alpn !== protocol) openTunnel(new TcpUpstream(socket, tls, receiver), receiver, socket);

@@ -5,7 +5,7 @@ import type { RouteTable } from '@mizzen/matching';
 import type { StreamInfo } from '@mizzen/telemetry';
 import { xdsRegistry } from '@mizzen/xds-api';
 import { HttpConnectionManagerSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager';
-import { createClusterCounts } from '../cluster/cluster.ts';
+import { createClusterCounts } from '../cluster/cluster-counts.ts';
 import { RuntimeValues } from '../config/runtime-values.ts';
 import type {
   ConnectHandler,
@@ -29,7 +29,7 @@ export class StaticCluster implements UpstreamCluster {
   readonly observabilityName: string;
   service: UpstreamCluster['service'];
   isExternal = false;
-  connectTimeoutMs = 1000;
+  connectTimeoutMs = 10_000;
   maxRequestsPerConnection = 0;
   idleTimeoutMs = 60_000;
   maxConnectionDurationMs = 0;
@@ -72,6 +72,7 @@ class StaticEndpoint implements UpstreamEndpoint {
     requestsTotal: 0,
     requestsSuccess: 0,
     requestsError: 0,
+    requestsTimeout: 0,
     connectionsTotal: 0,
     connectionsActive: 0,
     connectFailures: 0,

@@ -1,20 +1,28 @@
 import type { Clock, Timer } from '@mizzen/core';
+import { HeldClock } from './held-clock.ts';
 
 const TICK_MS = 8;
 const SLOTS = 512;
 
 /** One deadline. Made once by its owner and armed as often as needed: arming allocates nothing. */
-export class Deadline {
+export class Deadline<Owner = undefined> {
   readonly #wheel: TimerWheel;
-  readonly onExpired: () => void;
+  readonly #onExpired: (owner: Owner) => void;
+  readonly #owner: Owner | undefined;
   /** Neighbours in the slot's ring; undefined while not armed. */
-  previous: Deadline | undefined;
-  next: Deadline | undefined;
+  previous: AnyDeadline | undefined = undefined;
+  next: AnyDeadline | undefined = undefined;
   tick = 0;
 
-  constructor(wheel: TimerWheel, onExpired: () => void) {
+  /** With `owner`, `onExpired` can be one function for all that are of a kind: what every request makes should not need one of its own. */
+  constructor(wheel: TimerWheel, onExpired: (owner: Owner) => void, owner?: Owner) {
     this.#wheel = wheel;
-    this.onExpired = onExpired;
+    this.#onExpired = onExpired;
+    this.#owner = owner;
+  }
+
+  expire(): void {
+    this.#onExpired(this.#owner as Owner);
   }
 
   get isArmed(): boolean {
@@ -37,13 +45,16 @@ export class Deadline {
   }
 }
 
+/** What a wheel knows of its deadlines. */
+type AnyDeadline = Pick<Deadline, 'previous' | 'next' | 'tick' | 'expire'>;
+
 /**
  * Many deadlines that are nearly always cancelled, at the price of a few assignments each and one timer for all.
  * They fire up to two ticks (16 ms) late, never early.
  */
 export class TimerWheel {
   readonly #clock: Clock;
-  readonly #slots: (Deadline | undefined)[] = new Array(SLOTS).fill(undefined);
+  readonly #slots: (AnyDeadline | undefined)[] = new Array(SLOTS).fill(undefined);
   #armed = 0;
   #tick = 0;
   #startMs = 0;
@@ -58,11 +69,19 @@ export class TimerWheel {
     return this.#clock.monotonic();
   }
 
+  /**
+   * Lets the clock stand still for the read that follows, where it is one that can. Returns what is to be released behind it; undefined: nothing.
+   */
+  hold(): HeldClock | undefined {
+    const clock = this.#clock;
+    return clock instanceof HeldClock && clock.hold() ? clock : undefined;
+  }
+
   untilMs(tick: number): number {
     return tick * TICK_MS - (this.#clock.monotonic() - this.#startMs);
   }
 
-  insert(deadline: Deadline, delayMs: number): void {
+  insert(deadline: AnyDeadline, delayMs: number): void {
     const now = this.#clock.monotonic();
     if (this.#timer === undefined) {
       this.#startMs = now;
@@ -77,7 +96,7 @@ export class TimerWheel {
       deadline.next = deadline;
       this.#slots[slot] = deadline;
     } else {
-      const last = first.previous as Deadline;
+      const last = first.previous as AnyDeadline;
       deadline.previous = last;
       deadline.next = first;
       last.next = deadline;
@@ -86,12 +105,12 @@ export class TimerWheel {
     this.#armed++;
   }
 
-  remove(deadline: Deadline): void {
+  remove(deadline: AnyDeadline): void {
     const slot = deadline.tick & (SLOTS - 1);
-    const next = deadline.next as Deadline;
+    const next = deadline.next as AnyDeadline;
     if (next === deadline) this.#slots[slot] = undefined;
     else {
-      const previous = deadline.previous as Deadline;
+      const previous = deadline.previous as AnyDeadline;
       previous.next = next;
       next.previous = previous;
       if (this.#slots[slot] === deadline) this.#slots[slot] = next;
@@ -109,20 +128,20 @@ export class TimerWheel {
     const target = Math.floor((this.#clock.monotonic() - this.#startMs) / TICK_MS);
     // After a long pause every slot is visited once, not every tick.
     const from = Math.max(this.#tick + 1, target - SLOTS + 1);
-    const expired: Deadline[] = [];
+    const expired: AnyDeadline[] = [];
     for (let tick = from; tick <= target; tick++) this.#collect(tick & (SLOTS - 1), target, expired);
     this.#tick = target;
     for (const deadline of expired) {
       // An earlier one may have cancelled or armed it again.
       if (deadline.next === undefined || deadline.tick > target) continue;
       this.remove(deadline);
-      deadline.onExpired();
+      deadline.expire();
     }
     this.#timer = undefined;
     if (this.#armed > 0) this.#schedule();
   }
 
-  #collect(slot: number, target: number, expired: Deadline[]): void {
+  #collect(slot: number, target: number, expired: AnyDeadline[]): void {
     const first = this.#slots[slot];
     let current = first;
     while (current !== undefined) {

@@ -1,5 +1,16 @@
 import type { Clock } from '@mizzen/core';
-import type { EndpointPool, UpstreamEndpoint, UpstreamProtocol } from '../contract.ts';
+import type { PeerMetadata } from '@mizzen/telemetry';
+import type {
+  ConnectHandler,
+  ConnectionNeeds,
+  EndpointPool,
+  EndpointStats,
+  SocketAddress,
+  UpstreamCluster,
+  UpstreamConnecting,
+  UpstreamEndpoint,
+  UpstreamProtocol,
+} from '../contract.ts';
 import { ClientConnection } from '../http1/client-connection.ts';
 import { Http1Pool } from '../http1/pool.ts';
 import { Http2ClientConnection } from '../http2/client-connection.ts';
@@ -26,11 +37,30 @@ export interface PoolRuntime {
 
 type Protocol = RequestHead['protocol'];
 
-/** The pool of an endpoint for a request that came by `downstreamProtocol`; made on first use, as the cluster says. */
-export function poolOf(endpoint: UpstreamEndpoint, runtime: PoolRuntime, downstreamProtocol: Protocol): HttpPool {
+/** What chooses the pool of an endpoint. */
+export interface PoolChoice {
+  /** The version of HTTP that the client speaks: it counts where the cluster says so. */
+  readonly downstreamProtocol: Protocol;
+  /** undefined: any connection will do. */
+  readonly needs: ConnectionNeeds | undefined;
+}
+
+/** The pool of an endpoint for a request; made on first use, as the cluster says. */
+export function poolOf(endpoint: UpstreamEndpoint, runtime: PoolRuntime, { downstreamProtocol, needs }: PoolChoice): HttpPool {
+  const pools = poolsOf(endpoint, runtime);
+  const { upstreamProtocol } = endpoint.cluster;
+  return needs === undefined
+    ? pools.for(upstreamProtocol, downstreamProtocol)
+    : pools.with(needs).for(upstreamProtocol, downstreamProtocol);
+}
+
+function poolsOf(endpoint: UpstreamEndpoint, runtime: PoolRuntime): EndpointPools {
+  if (endpoint.ordinary !== undefined) return poolsOf(endpoint.ordinary, runtime).ofPriority(endpoint);
   const { pool } = endpoint;
-  const pools = pool instanceof EndpointPools ? pool : new EndpointPools(endpoint, runtime);
-  return pools.for(endpoint.cluster.upstreamProtocol, downstreamProtocol);
+  if (pool instanceof EndpointPools) return pool;
+  const pools = new EndpointPools(endpoint, runtime);
+  endpoint.pool = pools;
+  return pools;
 }
 
 const HTTP2_ALPN: readonly string[] = ['h2'];
@@ -43,11 +73,34 @@ class EndpointPools implements EndpointPool {
   #http1: HttpPool | undefined;
   #http2: HttpPool | undefined;
   #auto: HttpPool | undefined;
+  /** Of connections that only some requests can use, by the keys of their needs. */
+  #special: Map<string, EndpointPools> | undefined;
+  #high: EndpointPools | undefined;
 
   constructor(endpoint: UpstreamEndpoint, runtime: PoolRuntime) {
     this.#endpoint = endpoint;
     this.#runtime = runtime;
-    endpoint.pool = this;
+  }
+
+  /** Those of the same endpoint under another priority. */
+  ofPriority(endpoint: UpstreamEndpoint): EndpointPools {
+    this.#high ??= new EndpointPools(endpoint, this.#runtime);
+    return this.#high;
+  }
+
+  with(needs: ConnectionNeeds): EndpointPools {
+    this.#special ??= new Map();
+    const special = this.#special;
+    const known = special.get(needs.key);
+    if (known !== undefined) return known;
+    const onUnused = (): void => {
+      if (special.get(needs.key) !== pools) return;
+      special.delete(needs.key);
+      pools.drain();
+    };
+    const pools: EndpointPools = new EndpointPools(new SpecialEndpoint(this.#endpoint, needs, onUnused), this.#runtime);
+    special.set(needs.key, pools);
+    return pools;
   }
 
   for(upstream: UpstreamProtocol, downstream: Protocol): HttpPool {
@@ -75,7 +128,7 @@ class EndpointPools implements EndpointPool {
       open(socket, tls, owner) {
         if (isOpenToChoice && tls?.alpn !== 'h2') {
           cluster.stats.upstreamCxHttp1Total++;
-          return new ClientConnection(socket, { tls, owner });
+          return new ClientConnection(socket, { tls, owner, wheel });
         }
         cluster.stats.upstreamCxHttp2Total++;
         const connection = new Http2ClientConnection(socket, { tls, owner, codec: cluster.http2, wheel });
@@ -89,5 +142,92 @@ class EndpointPools implements EndpointPool {
     this.#http1?.drain();
     this.#http2?.drain();
     this.#auto?.drain();
+    this.#high?.drain();
+    for (const pools of this.#special?.values() ?? []) pools.drain();
+  }
+}
+
+/** An endpoint whose connections are all made with the same needs. Tells when there is none any more: needs come and go with clients. */
+class SpecialEndpoint implements UpstreamEndpoint {
+  pool: EndpointPool | undefined = undefined;
+  readonly #endpoint: UpstreamEndpoint;
+  readonly #needs: ConnectionNeeds;
+  readonly #onUnused: () => void;
+  #connections = 0;
+
+  constructor(endpoint: UpstreamEndpoint, needs: ConnectionNeeds, onUnused: () => void) {
+    this.#endpoint = endpoint;
+    this.#needs = needs;
+    this.#onUnused = onUnused;
+    // The request that it is made for may be refused before it asks for a connection.
+    this.#forgetUnused();
+  }
+
+  get address(): SocketAddress {
+    return this.#endpoint.address;
+  }
+
+  get addressText(): string {
+    return this.#endpoint.addressText;
+  }
+
+  get hostname(): string {
+    return this.#endpoint.hostname;
+  }
+
+  get cluster(): UpstreamCluster {
+    return this.#endpoint.cluster;
+  }
+
+  get peer(): PeerMetadata | undefined {
+    return this.#endpoint.peer;
+  }
+
+  get stats(): EndpointStats {
+    return this.#endpoint.stats;
+  }
+
+  get activeRequests(): number {
+    return this.#endpoint.activeRequests;
+  }
+
+  set activeRequests(count: number) {
+    this.#endpoint.activeRequests = count;
+  }
+
+  connect(handler: ConnectHandler): UpstreamConnecting {
+    this.#connections++;
+    return this.#endpoint.connect({
+      ...handler,
+      needs: this.#needs,
+      onConnected: (socket, tls) => {
+        socket.once('close', () => this.#left());
+        handler.onConnected(socket, tls);
+      },
+      onFailed: (failure) => {
+        handler.onFailed(failure);
+        this.#left();
+      },
+    });
+  }
+
+  #left(): void {
+    this.#connections--;
+    this.#forgetUnused();
+  }
+
+  /** Whoever waits has asked for another connection by then. */
+  #forgetUnused(): void {
+    queueMicrotask(() => {
+      if (this.#connections === 0) this.#onUnused();
+    });
+  }
+
+  onResponse(status: number): void {
+    this.#endpoint.onResponse(status);
+  }
+
+  onFailure(): void {
+    this.#endpoint.onFailure();
   }
 }

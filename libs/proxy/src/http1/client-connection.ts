@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net';
-import { shareReads } from '../cluster/shared-reads.ts';
+import { kept, shareReads } from '../cluster/shared-reads.ts';
 import type { TlsInfo } from '../contract.ts';
 import type { HeaderMap } from '../http/headers.ts';
 import type { RequestHead, ResetReason, ResponseReceiver, UpstreamStream } from '../http/stream.ts';
+import type { TimerWheel } from '../http/timer-wheel.ts';
+import type { ParserLimits } from './message-head.ts';
 import { MessageWriter } from './message-writer.ts';
-import { type BodyFraming, Http1Parser, type ParserHandler, type ParserLimits } from './parser.ts';
+import { type BodyFraming, Http1Parser, type ParserHandler } from './parser.ts';
 
 // Of any other method a body may be expected: that there is none is said. Source: RFC 9110 §8.6, envoy requestShouldHaveNoBody (1.40).
 const WITHOUT_BODY: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'TRACE', 'CONNECT']);
@@ -17,15 +19,23 @@ export interface ClientConnectionOwner {
   onClosed(connection: ClientConnection, how: 'local' | 'remote' | 'idle'): void;
 }
 
+export interface ClientConnectionOptions {
+  readonly tls: TlsInfo | undefined;
+  readonly owner: ClientConnectionOwner;
+  readonly wheel: TimerWheel;
+}
+
 const LIMITS: ParserLimits = { maxHeadBytes: 60 * 1024, maxHeaders: 100 };
 
 /** The client's side of one HTTP/1.1 connection to an endpoint: one exchange at a time. */
 export class ClientConnection implements ParserHandler, UpstreamStream {
   readonly tls: TlsInfo | undefined;
   readonly localAddress: string;
-  readonly #socket: Socket;
+  readonly socket: Socket;
+  readonly protocol = 'HTTP/1.1';
   readonly #owner: ClientConnectionOwner;
   readonly #writer: MessageWriter;
+  readonly #wheel: TimerWheel;
   readonly #parser: Http1Parser;
   #receiver: ResponseReceiver | undefined;
   #method = '';
@@ -41,6 +51,8 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
   #isPaused = false;
   #hasTrailers = false;
   #receivedBytes = 0;
+  #bytesBefore = 0;
+  sentHeaderBytes = 0;
   /** Exchanges begun. */
   requests = 0;
   /** When it became idle, in monotonic milliseconds; kept by the pool. */
@@ -48,20 +60,20 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
   /** When it was made, in monotonic milliseconds; kept by the pool. */
   openedAtMs = 0;
 
-  constructor(socket: Socket, options: { readonly tls: TlsInfo | undefined; readonly owner: ClientConnectionOwner }) {
-    this.#socket = socket;
+  constructor(socket: Socket, options: ClientConnectionOptions) {
+    this.socket = socket;
     this.tls = options.tls;
     this.#owner = options.owner;
+    this.#wheel = options.wheel;
     this.localAddress = localAddressOf(socket);
     this.#writer = new MessageWriter(socket);
     this.#parser = new Http1Parser(this, { limits: LIMITS, isRequest: false });
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('data', this.#takeRead);
     socket.on('end', () => this.#onEnd());
     socket.on('error', () => this.#onGone('connection-termination'));
     socket.on('close', () => this.#onGone('connection-termination'));
     socket.on('drain', () => this.#receiver?.onWritable());
-    // Without TLS it was opened so.
-    if (options.tls !== undefined) shareReads(socket);
+    shareReads(socket, this.#takeRead);
     socket.resume();
   }
 
@@ -87,6 +99,10 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     return this.#receivedBytes;
   }
 
+  get sentWireBytes(): number {
+    return this.#writer.writtenBytes - this.#bytesBefore;
+  }
+
   /** Begins an exchange; only when idle. */
   attach(receiver: ResponseReceiver): void {
     this.#receiver = receiver;
@@ -95,6 +111,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     this.#isResponseDone = false;
     this.#isChunkedRequest = false;
     this.#receivedBytes = 0;
+    this.#bytesBefore = this.#writer.writtenBytes;
     receiver.onReady(this);
   }
 
@@ -106,7 +123,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
 
   /** Closes an idle connection. */
   close(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 
   // --- sending
@@ -114,13 +131,15 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
   sendHead(head: RequestHead, extraHeaders: string): void {
     this.#method = head.method;
     this.#upgrade = head.upgrade;
-    let text = `${head.method} ${head.path === '' ? head.authority : head.path} HTTP/1.1\r\nhost: ${head.authority}\r\n${head.headers.serialize()}${extraHeaders}`;
+    const target = head.path === '' ? head.authority : head.path;
+    let text = `${head.method} ${target} HTTP/1.1\r\nhost: ${head.authority}\r\n${head.headers.serialize()}${extraHeaders}`;
     if (head.upgrade !== '') text += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
     else if (head.contentLength >= 0) text += `content-length: ${head.contentLength}\r\n`;
     else if (head.hasBody && head.method !== 'CONNECT') {
       this.#isChunkedRequest = true;
       text += 'transfer-encoding: chunked\r\n';
     } else if (!head.hasBody && !WITHOUT_BODY.has(head.method)) text += 'content-length: 0\r\n';
+    this.sentHeaderBytes = text.length - head.method.length - target.length - ' '.length - ' HTTP/1.1\r\n'.length;
     this.#writer.text(`${text}\r\n`);
   }
 
@@ -145,7 +164,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     this.#hasTrailers = false;
     this.#isChunkedRequest = false;
     this.#writer.flush();
-    if (this.#isRaw) this.#socket.end();
+    if (this.#isRaw) this.socket.end();
     if (this.#isResponseDone) this.#finishExchange();
   }
 
@@ -157,21 +176,31 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     this.#isResetByUs = this.#receiver !== undefined && !this.#isResponseDone;
     this.#receiver = undefined;
     this.#isReusable = false;
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 
   pauseResponse(): void {
     this.#isPaused = true;
-    this.#socket.pause();
+    this.socket.pause();
   }
 
   resumeResponse(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    this.#socket.resume();
+    this.socket.resume();
   }
 
   // --- receiving
+
+  /** One read; {@link kept} says what of it stays. */
+  readonly #takeRead = (bytes: Buffer): void => {
+    const held = this.#wheel.hold();
+    try {
+      this.#onData(bytes);
+    } finally {
+      held?.release();
+    }
+  };
 
   #onData(chunk: Buffer): void {
     let bytes = chunk;
@@ -218,7 +247,8 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     const framing = !hasBody ? 'none' : parser.isChunked ? 'chunked' : parser.contentLength >= 0 ? 'length' : 'until-close';
     if (framing === 'until-close') this.#isReusable = false;
     const contentLength = status === 204 ? -1 : parser.contentLength;
-    this.#receiver?.onHead({ status, headers: this.#parser.headers, hasBody, contentLength, upgrade: '', wireBytes: parser.headBytes });
+    const { headers, headBytes: wireBytes, headerBytes } = parser;
+    this.#receiver?.onHead({ status, headers, hasBody, contentLength, upgrade: '', wireBytes, headerBytes });
     return framing;
   }
 
@@ -233,6 +263,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
       contentLength: -1,
       upgrade,
       wireBytes: this.#parser.headBytes,
+      headerBytes: this.#parser.headerBytes,
     });
     return 'until-close';
   }
@@ -243,7 +274,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
   }
 
   onBody(chunk: Buffer): void {
-    this.#receiver?.onData(chunk);
+    this.#receiver?.onData(kept(chunk));
   }
 
   onTrailers(trailers: HeaderMap): void {
@@ -262,7 +293,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
     // An idle connection must be read, or its end would go unseen.
     this.resumeResponse();
     if (this.#isReusable && this.#isRequestDone) this.#owner.onIdle(this);
-    else this.#socket.destroySoon();
+    else this.socket.destroySoon();
   }
 
   #onEnd(): void {
@@ -280,7 +311,7 @@ export class ClientConnection implements ParserHandler, UpstreamStream {
   #onGone(reason: ResetReason): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#socket.destroy();
+    this.socket.destroy();
     const receiver = this.#receiver;
     this.#receiver = undefined;
     const isCutOff = receiver !== undefined && !this.#isResponseDone;

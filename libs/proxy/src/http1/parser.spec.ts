@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { type BodyFraming, Http1Parser, type ParseFailure } from './parser.ts';
+import type { ParseFailure } from './message-head.ts';
+import { type BodyFraming, Http1Parser } from './parser.ts';
 
 interface Parsed {
   readonly messages: { start: readonly string[]; host: string | undefined; headers: string[]; body: string; trailers: string[] }[];

@@ -1,17 +1,5 @@
-import { HASH_SEED, HEADER_ROLE, HeaderMap, headerName, nextHash } from '../http/headers.ts';
-import { latin1 } from '../http/latin1.ts';
-
-/** Why a message is not HTTP/1 as this proxy accepts it. `status` is what the client is answered. */
-export interface ParseFailure {
-  readonly status: number;
-  /** As %RESPONSE_CODE_DETAILS% prints it. */
-  readonly details: string;
-}
-
-export interface ParserLimits {
-  readonly maxHeadBytes: number;
-  readonly maxHeaders: number;
-}
+import type { HeaderMap } from '../http/headers.ts';
+import { MessageHead, type MessageHeadOptions, TOKEN, VALUE } from './message-head.ts';
 
 /** What a parser tells. It may be asked to stop by {@link Http1Parser.stop} from inside. */
 export interface ParserHandler {
@@ -27,20 +15,9 @@ export type BodyFraming = 'none' | 'length' | 'chunked' | 'until-close';
 
 const CR = 0x0d;
 const LF = 0x0a;
-const SPACE = 0x20;
-const TAB = 0x09;
-const COLON = 0x3a;
+const SEMICOLON = 0x3b;
 
 const STATE = { head: 0, length: 1, chunkSize: 2, chunkData: 3, chunkEnd: 4, trailers: 5, untilClose: 6, failed: 7 } as const;
-
-/** Lower-cased byte of a token character, 0 for what may not stand in a name. Source: RFC 9110 §5.6.2. */
-const TOKEN = new Uint8Array(256);
-/** 1 for what may stand in a value: printable, tab, and bytes above 127. */
-const VALUE = new Uint8Array(256);
-for (const letter of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-  TOKEN[letter.charCodeAt(0)] = letter.toLowerCase().charCodeAt(0);
-}
-for (let byte = 0; byte < 256; byte++) VALUE[byte] = (byte >= SPACE && byte !== 0x7f) || byte === TAB ? 1 : 0;
 
 const MAX_CHUNK_LINE_BYTES = 1024;
 const MAX_CHUNK_DIGITS = 13;
@@ -48,15 +25,9 @@ const MAX_CHUNK_DIGITS = 13;
 const IN_EXTENSION = -1;
 const BEHIND_CARRIAGE_RETURN = -2;
 
-/**
- * An incremental HTTP/1 parser over what reads bring, for one direction of one connection. Strict: whatever two parsers could read in
- * two ways is refused (bare line feeds, folded lines, space before a colon, two lengths, lengths beside chunks).
- * Source: RFC 9112; docs/reference of the cases: `codec.spec.ts`.
- */
-export class Http1Parser {
+/** An incremental HTTP/1 parser over what reads bring, for one direction of one connection: where messages begin and end. Source: RFC 9112. */
+export class Http1Parser extends MessageHead {
   readonly #handler: ParserHandler;
-  readonly #limits: ParserLimits;
-  readonly #isRequest: boolean;
   #state: number = STATE.head;
   #remaining = 0;
   #chunkDigits = 0;
@@ -66,23 +37,9 @@ export class Http1Parser {
   #partialBytes = 0;
   #isStopped = false;
 
-  failure: ParseFailure | undefined;
-
-  // The head that was parsed last.
-  startLine: readonly [string, string, string] = ['', '', ''];
-  headers = new HeaderMap();
-  host: string | undefined;
-  contentLength = -1;
-  isChunked = false;
-  connection = '';
-  upgrade = '';
-  expect = '';
-  headBytes = 0;
-
-  constructor(handler: ParserHandler, options: { readonly limits: ParserLimits; readonly isRequest: boolean }) {
+  constructor(handler: ParserHandler, options: MessageHeadOptions) {
+    super(options);
     this.#handler = handler;
-    this.#limits = options.limits;
-    this.#isRequest = options.isRequest;
   }
 
   /** Whether a message has begun and is not over. */
@@ -142,9 +99,14 @@ export class Http1Parser {
 
   #fail(status: number, details: string): number {
     this.failure = { status, details };
+    this.#stopFailed();
+    return Number.MAX_SAFE_INTEGER;
+  }
+
+  #stopFailed(): false {
     this.#state = STATE.failed;
     this.#isStopped = true;
-    return Number.MAX_SAFE_INTEGER;
+    return false;
   }
 
   #endMessage(): void {
@@ -156,11 +118,11 @@ export class Http1Parser {
   #readHead(bytes: Buffer, from: number): number {
     let position = from;
     if (this.#partialBytes === 0) {
-      while (this.#isRequest && bytes[position] === CR && bytes[position + 1] === LF) position += 2;
+      while (this.isRequest && bytes[position] === CR && bytes[position + 1] === LF) position += 2;
       if (position >= bytes.length) return bytes.length;
-      const end = bytes.indexOf('\r\n\r\n', position, 'latin1');
+      const end = headEnd(bytes, position);
       if (end >= 0) {
-        if (end + 4 - position > this.#limits.maxHeadBytes) return this.#fail(431, 'http1.headers_too_large');
+        if (end + 4 - position > this.limits.maxHeadBytes) return this.#fail(431, 'http1.headers_too_large');
         return this.#parseHead(bytes, position, end + 2) ? end + 4 : bytes.length;
       }
     }
@@ -170,9 +132,9 @@ export class Http1Parser {
   /** Collects bytes up to an empty line that reads cut in pieces; `use` is given them and where they end. */
   #gather(bytes: Buffer, from: number, use: (whole: Buffer, end: number) => boolean): number {
     const before = this.#partialBytes;
-    const taken = Math.min(bytes.length - from, this.#limits.maxHeadBytes + 8 - before);
+    const taken = Math.min(bytes.length - from, this.limits.maxHeadBytes + 8 - before);
     this.#append(bytes, from, taken);
-    const skipped = this.#state === STATE.head && this.#isRequest ? this.#skipEmptyLines() : 0;
+    const skipped = this.#state === STATE.head && this.isRequest ? this.#skipEmptyLines() : 0;
     const partial = this.#partial as Buffer;
     const length = this.#partialBytes;
     const known = Math.max(0, before - skipped);
@@ -183,7 +145,7 @@ export class Http1Parser {
       if (partial[index] === LF && partial[index - 1] !== CR) return this.#fail(400, 'http1.codec_error');
     }
     if (known === 0 && length > 0 && TOKEN[partial[0] as number] === 0 && partial[0] !== CR) return this.#fail(400, 'http1.codec_error');
-    if (end + 4 > this.#limits.maxHeadBytes || (end < 0 && length > this.#limits.maxHeadBytes))
+    if (end + 4 > this.limits.maxHeadBytes || (end < 0 && length > this.limits.maxHeadBytes))
       return this.#fail(431, 'http1.headers_too_large');
     if (end < 0) return from + taken;
     this.#partialBytes = 0;
@@ -213,29 +175,9 @@ export class Http1Parser {
     this.#partialBytes = needed;
   }
 
-  /** `end` is behind the line end of the last line. False after a failure. */
   #parseHead(bytes: Buffer, start: number, end: number): boolean {
-    this.headers = new HeaderMap();
-    this.host = undefined;
-    this.contentLength = -1;
-    this.isChunked = false;
-    this.connection = '';
-    this.upgrade = '';
-    this.expect = '';
-    this.headBytes = end + 2 - start;
-    const text = latin1(bytes, start, end);
-    const lineEnd = text.indexOf('\r\n');
-    if (!this.#parseStartLine(text, lineEnd)) {
-      this.#fail(400, 'http1.codec_error');
-      return false;
-    }
-    if (!this.#parseFields({ bytes, text, begin: start, from: start + lineEnd + 2, end }, this.headers)) return false;
-    if (this.isChunked && this.contentLength >= 0) {
-      this.#fail(400, 'http1.content_length_and_chunked_not_allowed');
-      return false;
-    }
-    const framing = this.#handler.onHead();
-    this.#enterBody(framing);
+    if (!this.readHead(bytes, start, end)) return this.#stopFailed();
+    this.#enterBody(this.#handler.onHead());
     return true;
   }
 
@@ -259,97 +201,6 @@ export class Http1Parser {
   /** The handler refuses what it was told. */
   refuse(status: number, details: string): void {
     this.#fail(status, details);
-  }
-
-  #parseStartLine(text: string, lineEnd: number): boolean {
-    const first = text.indexOf(' ');
-    if (first <= 0 || first > lineEnd) return false;
-    if (this.#isRequest) {
-      const second = text.indexOf(' ', first + 1);
-      if (second <= first + 1 || second > lineEnd) return false;
-      for (let index = 0; index < first; index++) if (TOKEN[text.charCodeAt(index)] === 0) return false;
-      for (let index = first + 1; index < second; index++) {
-        const code = text.charCodeAt(index);
-        if (code <= SPACE || code >= 0x7f) return false;
-      }
-      if (lineEnd - second !== 9 || !text.startsWith('HTTP/1.', second + 1)) return false;
-      this.startLine = [text.slice(0, first), text.slice(first + 1, second), versionAt(text, second + 1, lineEnd)];
-      return true;
-    }
-    // HTTP/1.1 200 Reason; the reason may be missing, with its space or without.
-    if (!isStatus(text, first + 1) || (first + 4 < lineEnd && text.charCodeAt(first + 4) !== SPACE)) return false;
-    for (let index = first + 4; index < lineEnd; index++) if (VALUE[text.charCodeAt(index)] === 0) return false;
-    const reason = first + 5 < lineEnd ? text.slice(first + 5, lineEnd) : '';
-    this.startLine = [versionAt(text, 0, first), text.slice(first + 1, first + 4), reason];
-    return true;
-  }
-
-  #parseFields(section: { bytes: Buffer; text: string; begin: number; from: number; end: number }, headers: HeaderMap): boolean {
-    const { bytes, text, begin, end } = section;
-    let position = section.from;
-    let transferEncodings = 0;
-    let count = 0;
-    while (position < end) {
-      const nameStart = position;
-      let hash = HASH_SEED;
-      let byte = bytes[position] as number;
-      while (byte !== COLON) {
-        const lower = TOKEN[byte] as number;
-        if (lower === 0) return this.#failed(400, 'http1.codec_error');
-        hash = nextHash(hash, lower);
-        byte = bytes[++position] as number;
-      }
-      if (position === nameStart) return this.#failed(400, 'http1.codec_error');
-      const name = headerName(bytes, nameStart, position, hash);
-      position++;
-      while (bytes[position] === SPACE || bytes[position] === TAB) position++;
-      const valueStart = position;
-      while (VALUE[bytes[position] as number] === 1) position++;
-      if (bytes[position] !== CR || bytes[position + 1] !== LF || position + 2 > end) return this.#failed(400, 'http1.codec_error');
-      let valueEnd = position;
-      while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === TAB)) valueEnd--;
-      position += 2;
-      if (++count > this.#limits.maxHeaders) return this.#failed(431, 'http1.too_many_headers');
-      const value = text.slice(valueStart - begin, valueEnd - begin);
-      headers.seen |= name.seen;
-      switch (name.role) {
-        case HEADER_ROLE.none:
-          headers.names.push(name.text);
-          headers.values.push(value);
-          break;
-        case HEADER_ROLE.host:
-          if (this.host !== undefined) return this.#failed(400, 'http1.codec_error');
-          this.host = value;
-          break;
-        case HEADER_ROLE.contentLength:
-          if (this.contentLength >= 0 || !/^\d{1,15}$/.test(value)) return this.#failed(400, 'http1.codec_error');
-          this.contentLength = Number(value);
-          break;
-        case HEADER_ROLE.transferEncoding:
-          // Envoy answers what it does not know with 501; twice is no way to say it.
-          if (++transferEncodings > 1 || value.toLowerCase() !== 'chunked') return this.#failed(501, 'http1.invalid_transfer_encoding');
-          this.isChunked = true;
-          break;
-        case HEADER_ROLE.connection:
-          this.connection = this.connection === '' ? value : `${this.connection},${value}`;
-          break;
-        case HEADER_ROLE.upgrade:
-          this.upgrade = this.upgrade === '' ? value : `${this.upgrade},${value}`;
-          break;
-        case HEADER_ROLE.expect:
-          this.expect = value.toLowerCase();
-          break;
-        case HEADER_ROLE.te:
-          if (/(?:^|,)[ \t]*trailers[ \t]*(?:,|;|$)/i.test(value)) headers.push('te', 'trailers');
-          break;
-      }
-    }
-    return true;
-  }
-
-  #failed(status: number, details: string): false {
-    this.#fail(status, details);
-    return false;
   }
 
   #readBody(bytes: Buffer, position: number): number {
@@ -386,7 +237,7 @@ export class Http1Parser {
         this.#remaining = this.#remaining * 16 + digit;
       } else if (this.#chunkDigits === 0) return this.#fail(400, 'http1.codec_error');
       else if (byte === CR) this.#chunkDigits = BEHIND_CARRIAGE_RETURN;
-      else if (byte === 0x3b) this.#chunkDigits = IN_EXTENSION;
+      else if (byte === SEMICOLON) this.#chunkDigits = IN_EXTENSION;
       else return this.#fail(400, 'http1.codec_error');
     }
     return bytes.length;
@@ -426,14 +277,8 @@ export class Http1Parser {
       return from + 1;
     }
     return this.#gather(bytes, from, (whole, end) => {
-      const trailers = new HeaderMap();
-      const { host, contentLength, isChunked, connection, upgrade, expect } = this;
-      this.contentLength = -1;
-      this.host = undefined;
-      const isValid = this.#parseFields({ bytes: whole, text: latin1(whole, 0, end - 2), begin: 0, from: 0, end: end - 2 }, trailers);
-      if (!isValid) return false;
-      // Fields that frame or route a message have no meaning behind it (RFC 9110 §6.5.1): they are not among `trailers`.
-      Object.assign(this, { host, contentLength, isChunked, connection, upgrade, expect });
+      const trailers = this.readTrailers(whole, end);
+      if (trailers === undefined) return this.#stopFailed();
       this.#handler.onTrailers(trailers);
       this.#endMessage();
       return true;
@@ -447,19 +292,16 @@ function hexDigit(byte: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-const HTTP_1_1 = 'HTTP/1.1';
-
-/** Nearly always the same text, which then is no new one. */
-function versionAt(text: string, start: number, end: number): string {
-  return end - start === HTTP_1_1.length && text.startsWith(HTTP_1_1, start) ? HTTP_1_1 : text.slice(start, end);
-}
-
-/** Three digits, the first of them not 0. */
-function isStatus(text: string, start: number): boolean {
-  return text.charCodeAt(start) !== 0x30 && isDigit(text, start) && isDigit(text, start + 1) && isDigit(text, start + 2);
-}
-
-function isDigit(text: string, index: number): boolean {
-  const code = text.charCodeAt(index);
-  return code >= 0x30 && code <= 0x39;
+/** Where the empty line begins whose end is the head's: `bytes.indexOf('\r\n\r\n', from)`, without the way to a function of C++. */
+function headEnd(bytes: Buffer, from: number): number {
+  let index = from + 3;
+  while (index < bytes.length) {
+    const byte = bytes[index] as number;
+    // No byte of the end is larger: it cannot begin before the next one.
+    if (byte > CR) index += 4;
+    else if (byte !== LF || bytes[index - 2] !== LF) index++;
+    else if (bytes[index - 1] === CR && bytes[index - 3] === CR) return index - 3;
+    else index++;
+  }
+  return -1;
 }

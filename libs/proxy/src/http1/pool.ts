@@ -1,5 +1,6 @@
 import { mayConnect } from '../cluster/circuit-breakers.ts';
 import type { ProxyContext, UpstreamCluster, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import { Bag } from '../http/bag.ts';
 import type { ResponseReceiver } from '../http/stream.ts';
 import { Deadline, type TimerWheel } from '../http/timer-wheel.ts';
 import { transportFailure } from '../http/transport-failure.ts';
@@ -18,8 +19,9 @@ export class Http1Pool implements HttpPool, ClientConnectionOwner {
   readonly #clock: ProxyContext['clock'];
   readonly #idle: ClientConnection[] = [];
   readonly #waiting: WaitingRequests;
-  readonly #connecting = new Set<UpstreamConnecting>();
+  readonly #connecting = new Bag<UpstreamConnecting>();
   readonly #idleDeadline: Deadline;
+  readonly #wheel: TimerWheel;
   #connections = 0;
   #isDraining = false;
 
@@ -27,6 +29,7 @@ export class Http1Pool implements HttpPool, ClientConnectionOwner {
     this.#endpoint = endpoint;
     this.#waiting = new WaitingRequests(endpoint);
     this.#clock = options.clock;
+    this.#wheel = options.wheel;
     this.#idleDeadline = new Deadline(options.wheel, () => this.#closeOld());
   }
 
@@ -70,7 +73,7 @@ export class Http1Pool implements HttpPool, ClientConnectionOwner {
         over();
         this.#connections++;
         this.#endpoint.cluster.stats.upstreamCxHttp1Total++;
-        const connection = new ClientConnection(socket, { tls, owner: this });
+        const connection = new ClientConnection(socket, { tls, owner: this, wheel: this.#wheel });
         connection.openedAtMs = this.#clock.monotonic();
         this.onIdle(connection);
       },

@@ -1,53 +1,22 @@
 import type { Socket } from 'node:net';
-import { shareReads } from '../cluster/shared-reads.ts';
+import { kept, shareReads } from '../cluster/shared-reads.ts';
 import type { ServerCodec, ServerCodecEvents } from '../http/codec.ts';
 import type { HeaderMap } from '../http/headers.ts';
-import type { RequestHead, RequestReceiver, ResponseHead, ResponseSender } from '../http/stream.ts';
+import type { RequestReceiver, ResponseHead, ResponseSender } from '../http/stream.ts';
 import { Deadline, type TimerWheel } from '../http/timer-wheel.ts';
-import { withProperCase } from './header-case.ts';
-import { MessageWriter } from './message-writer.ts';
-import { removeNominated } from './nominated-headers.ts';
-import { type BodyFraming, Http1Parser, type ParseFailure, type ParserHandler, type ParserLimits } from './parser.ts';
-import { readRequestTarget } from './request-target.ts';
-import { statusLine } from './status-text.ts';
-
-export interface ServerCodecOptions {
-  readonly limits: ParserLimits;
-  readonly acceptsHttp10: boolean;
-  readonly defaultHostForHttp10: string;
-  readonly sendsTrailers: boolean;
-  /** 0: none. How long a connection may be without a request. */
-  readonly idleTimeoutMs: number;
-  /** From the first byte of a head to its last. 0: as long as `idleTimeoutMs`. */
-  readonly headersTimeoutMs: number;
-  /** 0: any number. */
-  readonly maxRequestsPerConnection: number;
-  /** After the last answer the client gets this long to read it before the socket goes, so that no reset destroys it on its way; 0: no time. */
-  readonly lingerMs: number;
-  /** Names of response headers are sent as `Content-Type`; else in small letters. */
-  readonly sendsProperCase: boolean;
-}
+import type { ParseFailure } from './message-head.ts';
+import { type BodyFraming, Http1Parser, type ParserHandler } from './parser.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { isLastRequest, readRequestHead } from './request-head.ts';
+import { ResponseWriter } from './response-writer.ts';
+import { headTimeoutMs, type ServerCodecOptions, type ServerConnectionOptions } from './server-options.ts';
+import { SocketEnding } from './socket-ending.ts';
 
 /** What a client begins with that knows beforehand that HTTP/2 is spoken here (RFC 9113 §3.4), as far as Envoy looks at it. */
 const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2');
 
-export interface ServerConnectionOptions {
-  readonly codec: ServerCodecOptions;
-  readonly events: ServerCodecEvents;
-  readonly wheel: TimerWheel;
-  /**
-   * The client speaks HTTP/2 without having said so before: the paused socket is the callee's now, and what was read of it. undefined: such a
-   * client is refused.
-   */
-  readonly onHttp2?: ((initialData: Buffer) => void) | undefined;
-}
-
-/** How much is read ahead of requests that wait for the answer to the one before. */
-const READ_AHEAD_BYTES = 64 * 1024;
 /** How long a connection that is drained must have been idle. */
 const DRAIN_IDLE_MS = 1000;
-/** How long a client may take to accept the last bytes of an answer that closes the connection. */
-const FLUSH_MS = 60_000;
 
 /** The server's side of one HTTP/1 connection: one exchange at a time, requests that wait are read ahead up to a bound. */
 export class ServerConnection implements ServerCodec, ParserHandler, ResponseSender {
@@ -55,12 +24,13 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   readonly #events: ServerCodecEvents;
   readonly #options: ServerCodecOptions;
   readonly #parser: Http1Parser;
-  readonly #writer: MessageWriter;
+  readonly #writer: ResponseWriter;
+  readonly #wheel: TimerWheel;
   readonly #idle: Deadline;
   readonly #headersDeadline: Deadline | undefined;
-  readonly #linger: Deadline;
+  #ending: SocketEnding | undefined;
   readonly #listeners: readonly (readonly [event: string, listener: (chunk: Buffer) => void])[] = [
-    ['data', (chunk) => this.#onData(chunk)],
+    ['data', (chunk) => this.#takeRead(chunk)],
     ['end', () => this.#onEnd()],
     ['error', () => this.#socket.destroy()],
     ['close', () => this.#onClose()],
@@ -69,26 +39,19 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   #receiver: RequestReceiver | undefined;
   #isRequestDone = false;
   #isExchangeOver = false;
-  #isResponseStarted = false;
-  #closesAfterResponse = false;
-  #isChunkedResponse = false;
-  #isHttp10 = false;
   /** Bytes go both ways as they are: after 101, or 200 to CONNECT. */
   #isRaw = false;
   /** The request asked for an upgrade: what follows its head waits for the answer. */
   #awaitsUpgrade = false;
   /** Called in place of all else when the first bytes are HTTP/2's; undefined once they were not. */
   #onHttp2: ServerConnectionOptions['onHttp2'];
-  #isHead = false;
-  #readAhead: Buffer[] = [];
-  #readAheadBytes = 0;
+  readonly #readAhead = new ReadAhead();
   #isProcessing = false;
   #isPausedByReceiver = false;
   #isDraining = false;
   #isClosed = false;
   #isClosing = false;
   #requests = 0;
-  #bytesBefore = 0;
 
   constructor(socket: Socket, options: ServerConnectionOptions) {
     this.#socket = socket;
@@ -96,9 +59,9 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     this.#options = options.codec;
     this.#onHttp2 = options.onHttp2;
     this.#parser = new Http1Parser(this, { limits: options.codec.limits, isRequest: true });
-    this.#writer = new MessageWriter(socket);
+    this.#writer = new ResponseWriter(socket, options.codec);
+    this.#wheel = options.wheel;
     this.#idle = new Deadline(options.wheel, () => this.#endSocket());
-    this.#linger = new Deadline(options.wheel, () => socket.destroy());
     this.#headersDeadline = headTimeoutMs(options.codec) > 0 ? new Deadline(options.wheel, () => this.#onHeadersTimeout()) : undefined;
   }
 
@@ -108,7 +71,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     for (const [event, listener] of this.#listeners) socket.on(event, listener);
     this.#idle.arm(this.#options.idleTimeoutMs);
     // Before anybody can be given the socket, who may read it in a way of its own.
-    shareReads(socket);
+    shareReads(socket, this.#takeRead);
     if (initialData !== undefined && initialData.length > 0) this.#onData(initialData);
     socket.resume();
   }
@@ -124,11 +87,15 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   }
 
   get sentWireBytes(): number {
-    return this.#writer.writtenBytes - this.#bytesBefore;
+    return this.#writer.messageBytes;
+  }
+
+  get sentHeaderBytes(): number {
+    return this.#writer.headerBytes;
   }
 
   handOver(): { readonly socket: Socket; readonly initialData: Buffer | undefined } {
-    const initialData = this.#takeReadAhead();
+    const initialData = this.#readAhead.take();
     this.#letGo();
     this.#events.onClose();
     return { socket: this.#socket, initialData };
@@ -138,12 +105,23 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     this.#writer.flush();
     this.#socket.pause();
     for (const [event, listener] of this.#listeners) this.#socket.off(event, listener);
+    shareReads(this.#socket);
     this.#receiver = undefined;
     this.#isClosed = true;
     this.#cancelDeadlines();
   }
 
   // --- reading
+
+  /** One read, or what was read of the socket before; {@link kept} says what of it stays. */
+  readonly #takeRead = (bytes: Buffer): void => {
+    const held = this.#wheel.hold();
+    try {
+      this.#onData(bytes);
+    } finally {
+      held?.release();
+    }
+  };
 
   #onData(chunk: Buffer): void {
     if (this.#isClosing) return;
@@ -157,13 +135,13 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
 
   /** Whether the first bytes are HTTP/2's preface, or may become it; then they are kept, or the connection was given away with them. */
   #isHttp2(chunk: Buffer): boolean {
-    const bytes = this.#readAheadBytes === 0 ? chunk : Buffer.concat([...this.#readAhead, chunk]);
+    const bytes = this.#readAhead.joinedWith(chunk);
     const compared = Math.min(bytes.length, HTTP2_PREFACE.length);
     const onHttp2 = this.#onHttp2;
     if (HTTP2_PREFACE.compare(bytes, 0, compared, 0, compared) !== 0) {
       this.#onHttp2 = undefined;
-      if (this.#readAheadBytes === 0) return false;
-      this.#takeReadAhead();
+      if (bytes === chunk) return false;
+      this.#readAhead.take();
       this.#process(bytes);
       return true;
     }
@@ -172,7 +150,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
       return true;
     }
     this.#letGo();
-    onHttp2?.(bytes);
+    onHttp2?.(kept(bytes));
     return true;
   }
 
@@ -188,17 +166,8 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   }
 
   #keepForLater(chunk: Buffer): void {
-    this.#readAhead.push(chunk);
-    this.#readAheadBytes += chunk.length;
-    if (this.#readAheadBytes > READ_AHEAD_BYTES) this.#socket.pause();
-  }
-
-  #takeReadAhead(): Buffer | undefined {
-    const chunks = this.#readAhead;
-    if (chunks.length === 0) return undefined;
-    this.#readAhead = [];
-    this.#readAheadBytes = 0;
-    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+    this.#readAhead.add(chunk);
+    if (this.#readAhead.isFull) this.#socket.pause();
   }
 
   #process(first: Buffer): void {
@@ -206,8 +175,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     let bytes: Buffer | undefined = first;
     while (bytes !== undefined && !this.#isClosed && !this.#isClosing) {
       if (this.#isWaiting()) {
-        this.#readAhead.unshift(bytes);
-        this.#readAheadBytes += bytes.length;
+        this.#readAhead.putBack(bytes);
         break;
       }
       if (this.#receiver === undefined) this.#idle.cancel();
@@ -216,7 +184,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
         this.#onParseFailure(this.#parser.failure);
         break;
       }
-      bytes = used < bytes.length ? bytes.subarray(used) : this.#takeReadAhead();
+      bytes = used < bytes.length ? bytes.subarray(used) : this.#readAhead.take();
     }
     this.#isProcessing = false;
     this.#receiver?.onReadEnd();
@@ -233,50 +201,15 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   onHead(): BodyFraming {
     const parser = this.#parser;
     this.#headersDeadline?.cancel();
-    const [method, target, version] = parser.startLine;
-    this.#isHttp10 = version === 'HTTP/1.0';
-    if (!this.#isHttp10 && version !== 'HTTP/1.1') return this.#refuse(400, 'http1.codec_error');
-    if (this.#isHttp10 && !this.#options.acceptsHttp10) return this.#refuse(426, 'low_version');
-    if (this.#isHttp10 && parser.isChunked) return this.#refuse(400, 'http1.codec_error');
-    const host =
-      parser.host ?? (this.#isHttp10 && this.#options.defaultHostForHttp10 !== '' ? this.#options.defaultHostForHttp10 : undefined);
-    const read = readRequestTarget(method, target, host);
-    if (typeof read === 'string') return this.#refuse(400, read);
-    const connection = parser.connection === '' ? '' : parser.connection.toLowerCase();
-    if (!removeNominated(parser.headers, connection)) return this.#refuse(400, 'http1.connection_header_rejected');
-    // Some clients offer HTTP/2 this way with every first request; a server may go on in HTTP/1.1, as Envoy does (RFC 9110 §7.8).
-    const isHttp2Offer = parser.upgrade.toLowerCase() === 'h2c';
-    if (isHttp2Offer) parser.headers.remove('http2-settings');
-    const wantsUpgrade = parser.upgrade !== '' && !isHttp2Offer && hasToken(connection, 'upgrade');
-    const isConnect = read.method === 'CONNECT';
-    if (isConnect && (parser.isChunked || parser.contentLength > 0)) return this.#refuse(400, 'http1.body_disallowed');
+    const head = readRequestHead(parser, this.#options);
+    if (head === undefined) return 'none';
     this.#requests++;
     const { maxRequestsPerConnection } = this.#options;
-    this.#closesAfterResponse =
-      hasToken(connection, 'close') ||
-      (this.#isHttp10 && !hasToken(connection, 'keep-alive')) ||
-      (maxRequestsPerConnection > 0 && this.#requests >= maxRequestsPerConnection);
-    const hasBody = parser.isChunked || parser.contentLength >= 0;
+    const isLast =
+      isLastRequest(parser, head.protocol === 'HTTP/1.0') || (maxRequestsPerConnection > 0 && this.#requests >= maxRequestsPerConnection);
+    this.#writer.begin(head, isLast);
     // Behind an upgrade's head without a body stands the new protocol, or a request that pretends to be it: it waits for the answer.
-    this.#awaitsUpgrade = isConnect || (wantsUpgrade && !hasBody);
-    this.#isRequestDone = false;
-    this.#isResponseStarted = false;
-    this.#isChunkedResponse = false;
-    this.#isHead = read.method === 'HEAD';
-    this.#bytesBefore = this.#writer.writtenBytes;
-    const head: RequestHead = {
-      protocol: this.#isHttp10 ? 'HTTP/1.0' : 'HTTP/1.1',
-      method: read.method,
-      path: read.path,
-      authority: read.authority,
-      scheme: '',
-      headers: parser.headers,
-      hasBody: hasBody || this.#awaitsUpgrade,
-      contentLength: parser.contentLength,
-      upgrade: wantsUpgrade && !isConnect && !hasBody ? parser.upgrade.toLowerCase() : '',
-      expectsContinue: parser.expect === '100-continue',
-      wireBytes: parser.headBytes,
-    };
+    this.#awaitsUpgrade = head.upgrade !== '' || head.method === 'CONNECT';
     this.#isRequestDone = !head.hasBody;
     this.#isExchangeOver = false;
     const receiver = this.#events.onRequest(head, this);
@@ -290,13 +223,8 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     return parser.isChunked ? 'chunked' : parser.contentLength > 0 ? 'length' : 'none';
   }
 
-  #refuse(status: number, details: string): BodyFraming {
-    this.#parser.refuse(status, details);
-    return 'none';
-  }
-
   onBody(chunk: Buffer): void {
-    this.#receiver?.onData(chunk);
+    this.#receiver?.onData(kept(chunk));
   }
 
   onTrailers(trailers: HeaderMap): void {
@@ -311,15 +239,14 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
 
   #onParseFailure(failure: ParseFailure): void {
     const receiver = this.#receiver;
-    this.#closesAfterResponse = true;
     this.#headersDeadline?.cancel();
     if (receiver === undefined) {
       this.#isRequestDone = true;
-      this.#isResponseStarted = false;
-      this.#bytesBefore = this.#writer.writtenBytes;
+      this.#writer.beginRefusal(this.#parser.startLine[2] === 'HTTP/1.0');
       this.#events.onInvalidRequest(failure, this);
       return;
     }
+    this.#writer.isLast = true;
     receiver.onDownstreamReset(failure.details);
   }
 
@@ -354,7 +281,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
 
   #cancelDeadlines(): void {
     this.#idle.cancel();
-    this.#linger.cancel();
+    this.#ending?.cancel();
     this.#headersDeadline?.cancel();
   }
 
@@ -366,54 +293,32 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
   }
 
   sendHead(head: ResponseHead, options: { readonly closesConnection: boolean }): void {
-    this.#isResponseStarted = true;
     const isTunnel = head.upgrade !== '';
     // A request that is not read to its end, and bytes that wait for an upgrade which is not coming, cannot be followed by another request.
     if (options.closesConnection || this.#isDraining || (!isTunnel && (!this.#isRequestDone || this.#awaitsUpgrade)))
-      this.#closesAfterResponse = true;
-    let text = statusLine(head.status) + head.headers.serialize();
-    if (isTunnel) text += head.upgrade === 'connect' ? '' : `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
-    else if (head.contentLength >= 0) text += `content-length: ${head.contentLength}\r\n`;
-    else if (head.hasBody) {
-      this.#isChunkedResponse = !this.#isHttp10;
-      if (this.#isChunkedResponse) text += 'transfer-encoding: chunked\r\n';
-      else this.#closesAfterResponse = true;
-    } else if (!this.#isHead && head.status >= 200 && head.status !== 204 && head.status !== 304) {
-      // Nothing follows, be it that HTTP/2 said so by END_STREAM: here only a length of 0 says it.
-      text += 'content-length: 0\r\n';
-    }
-    if (!isTunnel) text += this.#closesAfterResponse ? 'connection: close\r\n' : this.#isHttp10 ? 'connection: keep-alive\r\n' : '';
-    this.#writer.text(`${this.#options.sendsProperCase ? withProperCase(text) : text}\r\n`);
+      this.#writer.isLast = true;
+    this.#writer.head(head);
     if (isTunnel) this.#enterRaw();
   }
 
   #enterRaw(): void {
     this.#isRaw = true;
     this.#awaitsUpgrade = false;
-    this.#closesAfterResponse = true;
+    this.#writer.isLast = true;
     this.#parser.enterRaw();
     this.#continueLater();
   }
 
   sendData(chunk: Buffer): boolean {
-    if (!this.#isChunkedResponse) return this.#writer.body(chunk);
-    if (chunk.length === 0) return true;
-    this.#writer.text(`${chunk.length.toString(16)}\r\n`);
-    const isBelowMark = this.#writer.body(chunk);
-    this.#writer.text('\r\n');
-    return isBelowMark;
+    return this.#writer.data(chunk);
   }
 
   sendTrailers(trailers: HeaderMap): void {
-    if (!this.#isChunkedResponse) return;
-    this.#writer.text(this.#options.sendsTrailers ? `0\r\n${trailers.serialize()}\r\n` : '0\r\n\r\n');
-    this.#isChunkedResponse = false;
+    this.#writer.trailers(trailers);
   }
 
   end(): void {
-    if (this.#isChunkedResponse) this.#writer.text('0\r\n\r\n');
-    this.#isChunkedResponse = false;
-    this.#writer.flush();
+    this.#writer.endBody();
     if (this.#isRaw && !this.#isRequestDone) {
       this.#socket.end();
       return;
@@ -421,11 +326,11 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     this.#isExchangeOver = true;
     this.#receiver = undefined;
     if (this.#isPausedByReceiver) this.resumeRequest();
-    if (this.#closesAfterResponse) {
+    if (this.#writer.isLast) {
       this.#endSocket();
       return;
     }
-    if (!this.#isProcessing && this.#readAheadBytes === 0) {
+    if (!this.#isProcessing && this.#readAhead.isEmpty) {
       this.#idle.arm(this.#options.idleTimeoutMs);
       return;
     }
@@ -434,10 +339,10 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
 
   /** Goes on with what was read ahead; not from inside the present call, so that a pile of small requests is no pile of frames. */
   #continueLater(): void {
-    if (this.#isProcessing || this.#readAheadBytes === 0) return;
+    if (this.#isProcessing || this.#readAhead.isEmpty) return;
     queueMicrotask(() => {
       if (this.#isClosed || this.#isProcessing || this.#isWaiting()) return;
-      const bytes = this.#takeReadAhead();
+      const bytes = this.#readAhead.take();
       if (!this.#isPausedByReceiver) this.#socket.resume();
       if (bytes !== undefined) this.#process(bytes);
     });
@@ -461,7 +366,7 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
 
   resumeRequest(): void {
     this.#isPausedByReceiver = false;
-    if (this.#readAheadBytes <= READ_AHEAD_BYTES) this.#socket.resume();
+    if (!this.#readAhead.isFull) this.#socket.resume();
   }
 
   /** Writes what is left, then closes; what the client still sends is thrown away meanwhile. */
@@ -470,31 +375,11 @@ export class ServerConnection implements ServerCodec, ParserHandler, ResponseSen
     this.#writer.flush();
     this.#idle.cancel();
     if (this.#socket.destroyed) return;
-    this.#socket.resume();
-    this.#linger.arm(FLUSH_MS);
-    // To end a socket a second time makes an error, with its stack.
-    if (this.#socket.writableFinished) this.#onSocketEnded();
-    else this.#socket.end(() => this.#onSocketEnded());
-    if (this.#socket.readableEnded) this.#socket.destroySoon();
-  }
-
-  #onSocketEnded(): void {
-    if (this.#isClosed) return;
-    if (this.#options.lingerMs > 0) this.#linger.arm(this.#options.lingerMs);
-    else this.#socket.destroy();
+    this.#ending ??= new SocketEnding(this.#socket, { wheel: this.#wheel, lingerMs: this.#options.lingerMs });
+    this.#ending.end();
   }
 
   get isResponseStarted(): boolean {
-    return this.#isResponseStarted;
+    return this.#writer.isStarted;
   }
-}
-
-/** Where nothing limits a head, half of one must still not keep a connection longer than none at all does. */
-function headTimeoutMs(options: ServerCodecOptions): number {
-  return options.headersTimeoutMs > 0 ? options.headersTimeoutMs : options.idleTimeoutMs;
-}
-
-/** `list` is lower-cased. */
-function hasToken(list: string, token: string): boolean {
-  return list !== '' && (list === token || list.split(',').some((part) => part.trim() === token));
 }

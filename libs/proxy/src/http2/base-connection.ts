@@ -10,6 +10,7 @@ import { Output } from './output.ts';
 import { encodeSettings, PeerSettings } from './peer-settings.ts';
 import type { Http2Stats } from './stats.ts';
 import type { Http2Stream } from './stream.ts';
+import { StreamTable } from './stream-table.ts';
 
 /** After the last frame the peer gets this long to read it before the socket goes, so that no reset destroys it on its way. */
 const LINGER_MS = 1000;
@@ -32,7 +33,7 @@ export abstract class BaseConnection {
   protected readonly wheel: TimerWheel;
   protected readonly limits: InboundLimits;
   protected readonly closedStreams = new ClosedStreams();
-  protected readonly streams = new Map<number, Http2Stream>();
+  protected readonly streams = new StreamTable();
   protected readonly keepalive: Keepalive;
   /** When bytes came last, in monotonic milliseconds. */
   protected readAtMs = 0;
@@ -177,7 +178,7 @@ export abstract class BaseConnection {
 
   #abortAll(): void {
     if (this.streams.size > 0) this.hadStreamsAtEnd = true;
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.list())
       this.abort(stream, { details: 'downstream_remote_disconnect', code: ERROR.noError, isByPeer: true });
   }
 
@@ -198,7 +199,7 @@ export abstract class BaseConnection {
   // --- streams
 
   protected addStream(stream: Http2Stream): void {
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     this.stats.streamsActive++;
     this.writer.isBusy = true;
   }
@@ -211,7 +212,7 @@ export abstract class BaseConnection {
     if (stream.pendingBytes > 0) stream.dropPending();
     this.credit(stream.withheldBytes);
     if (stream.id === 0) return;
-    this.streams.delete(stream.id);
+    this.streams.delete(stream);
     this.stats.streamsActive--;
     this.writer.isBusy = this.streams.size > 0;
     this.onStreamRemoved(stream);

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { shareReads } from '../cluster/shared-reads.ts';
 import type { TlsInfo } from '../contract.ts';
+import { Bag } from '../http/bag.ts';
 import type { ResponseReceiver } from '../http/stream.ts';
 import type { TimerWheel } from '../http/timer-wheel.ts';
 import { Http2ClientStream } from './client-stream.ts';
@@ -32,7 +33,7 @@ export class Http2ClientConnection extends Http2Connection {
   readonly #owner: Http2ClientOwner;
   #nextStreamId = 1;
   /** Streams that were attached and have not sent their request yet. */
-  readonly #unsent = new Set<Http2ClientStream>();
+  readonly #unsent = new Bag<Http2ClientStream>();
   #isDraining = false;
   /** Requests begun. */
   requests = 0;
@@ -63,6 +64,10 @@ export class Http2ClientConnection extends Http2Connection {
     // Without TLS it was opened so.
     if (this.tls !== undefined) shareReads(this.socket);
     this.socket.resume();
+  }
+
+  get upstreamSocket(): Socket {
+    return this.socket;
   }
 
   get hasPeerSettings(): boolean {
@@ -149,8 +154,9 @@ export class Http2ClientConnection extends Http2Connection {
     else this.#onResponse(client, received);
   }
 
-  #onResponse(stream: Http2ClientStream, { isEnd, wireBytes }: ReceivedBlock): void {
-    const head = this.block.toResponse({ isEnd, wireBytes });
+  #onResponse(stream: Http2ClientStream, received: ReceivedBlock): void {
+    const { isEnd } = received;
+    const head = this.block.toResponse(received);
     // There is no switching of protocols in HTTP/2 (RFC 9113 §8.6).
     if (head === undefined || head.status === 101 || (head.status < 200 && isEnd)) {
       this.failMessage(stream, stream.id);
@@ -209,7 +215,7 @@ export class Http2ClientConnection extends Http2Connection {
     this.#isDraining = true;
     if (isFirst) this.#owner.onDraining(this);
     // The peer says that it did nothing with these (RFC 9113 §6.8).
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.list()) {
       if (stream.id > lastStreamId) this.abort(stream, { details: 'http2.remote_refuse', code: ERROR.refusedStream, isByPeer: true });
     }
     if (this.activeStreams === 0) this.close();
@@ -232,7 +238,7 @@ export class Http2ClientConnection extends Http2Connection {
   protected onGone(): void {
     const isCutOff = this.hadStreamsAtEnd || this.#unsent.size > 0;
     this.#owner.onClosed(this, !isCutOff ? 'idle' : this.isEndedByUs ? 'local' : 'remote');
-    for (const stream of [...this.#unsent]) {
+    for (const stream of this.#unsent.list()) {
       this.#unsent.delete(stream);
       this.abort(stream, { details: 'downstream_remote_disconnect', code: ERROR.noError, isByPeer: true });
     }

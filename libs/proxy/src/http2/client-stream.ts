@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { TlsInfo } from '../contract.ts';
 import type { HeaderMap } from '../http/headers.ts';
 import type { RequestHead, ResetReason, ResponseHead, ResponseReceiver, UpstreamStream } from '../http/stream.ts';
@@ -33,8 +34,24 @@ export class Http2ClientStream extends Http2Stream implements UpstreamStream {
     return this.#client.localAddress;
   }
 
+  get socket(): Socket {
+    return this.#client.upstreamSocket;
+  }
+
+  get protocol(): 'HTTP/2' {
+    return 'HTTP/2';
+  }
+
   get receivedWireBytes(): number {
     return this.receivedBytes;
+  }
+
+  get sentWireBytes(): number {
+    return this.sentBytes;
+  }
+
+  get sentHeaderBytes(): number {
+    return this.headBytes;
   }
 
   sendHead(head: RequestHead, extraHeaders: string): void {
@@ -59,6 +76,7 @@ export class Http2ClientStream extends Http2Stream implements UpstreamStream {
     const isEnd = !head.hasBody && !isTunnel;
     if (isEnd) this.isLocalDone = true;
     output.writeHeaders(this, isEnd);
+    this.headBytes = this.sentBytes;
   }
 
   sendData(chunk: Buffer): boolean {

@@ -43,10 +43,15 @@ export abstract class Http2Connection extends BaseConnection implements FrameHan
 
   protected onRead(chunk: Buffer): void {
     if (this.isFailed) return;
-    this.readAtMs = this.wheel.nowMs();
-    this.keepalive.onActivity();
-    this.#reader.execute(chunk);
-    this.tellReadEnd();
+    const held = this.wheel.hold();
+    try {
+      this.readAtMs = this.wheel.nowMs();
+      this.keepalive.onActivity();
+      this.#reader.execute(chunk);
+      this.tellReadEnd();
+    } finally {
+      held?.release();
+    }
   }
 
   protected stopReading(): void {
@@ -281,7 +286,7 @@ export abstract class Http2Connection extends BaseConnection implements FrameHan
   /** Windows of streams that are open move with the initial one. False: beyond what a window may be (RFC 9113 §6.9.2). */
   #moveWindows(change: number): boolean {
     if (change === 0) return true;
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.list()) {
       stream.sendWindow += change;
       if (stream.sendWindow > MAX_WINDOW_BYTES) return false;
       if (change > 0 && stream.pendingBytes > 0) this.output.block(stream);

@@ -93,10 +93,10 @@ export class FrameWriter {
   }
 
   /** Writes a header block as HEADERS and as many CONTINUATION as it takes; returns where the flags of HEADERS stand. */
-  headers(streamId: number, flags: number, block: { readonly bytes: Buffer; readonly length: number }): number {
-    const { length } = block;
+  headers(streamId: number, flags: number, encoded: { readonly block: Buffer; readonly length: number }): number {
+    const { block, length } = encoded;
     // The encoder uses its buffer again for the next block.
-    const bytes = length > COPIED_BYTES ? Buffer.from(block.bytes.subarray(0, length)) : block.bytes;
+    const bytes = length > COPIED_BYTES ? Buffer.from(block.subarray(0, length)) : block;
     const first = Math.min(length, MAX_FRAME_BYTES);
     const at = this.#header(first, FRAME.headers, flags | (first === length ? FLAG.endHeaders : 0), streamId);
     this.#payload(bytes, 0, first);

@@ -8,6 +8,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { silentLogger, systemClock } from '@mizzen/core';
+import { freePort } from '@mizzen/testing';
 import { createProxy, loadBootstrap } from '../index.ts';
 
 /** As `.ci/run` installs it: `go install github.com/summerwind/h2spec/cmd/h2spec`. */
@@ -60,15 +61,6 @@ async function runH2spec(port: number): Promise<{ readonly total: number; readon
   return { total: cases.length, failed: failed.map(([, section, name]) => `${section}: ${name}`) };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 function bootstrapAt(port: number, backend: number, codec: string): Record<string, unknown> {
   const address = (portValue: number): unknown => ({ socket_address: { address: '127.0.0.1', port_value: portValue } });
   const route = { match: { prefix: '/' }, route: { cluster: 'backend' } };
@@ -87,7 +79,7 @@ function bootstrapAt(port: number, backend: number, codec: string): Record<strin
         {
           name: 'backend',
           type: 'STATIC',
-          connect_timeout: '1s',
+          connect_timeout: '10s',
           load_assignment: { cluster_name: 'backend', endpoints: [{ lb_endpoints: [endpoint] }] },
         },
       ],

@@ -9,7 +9,7 @@ import type { Http2ConnectionOptions } from './options.ts';
 const BLOCK_SLACK_BYTES = 64 * 1024;
 const PRIORITY_BYTES = 5;
 
-/** A header block that is complete; its fields stand in the assembler's `block`. */
+/** A header block that is complete; its fields stand in the assembler's `block`. One object for all of a connection: it holds until the next one. */
 export interface ReceivedBlock {
   readonly streamId: number;
   readonly isEnd: boolean;
@@ -28,6 +28,8 @@ export class HeaderAssembler {
   readonly #limits: InboundLimits;
   readonly #options: Http2ConnectionOptions;
   readonly #decoder = new HpackDecoder();
+  readonly #received = { streamId: 0, isEnd: false, wireBytes: 0 };
+  readonly #range: [start: number, end: number] = [0, 0];
   /** The stream of the block under way; 0: there is none. */
   openStreamId = 0;
   #isEnd = false;
@@ -100,14 +102,19 @@ export class HeaderAssembler {
   }
 
   #decode(bytes: Buffer, from: number, to: number): void {
-    const received: ReceivedBlock = { streamId: this.openStreamId, isEnd: this.#isEnd, wireBytes: this.#wireBytes };
+    const received = this.#received;
+    received.streamId = this.openStreamId;
+    received.isEnd = this.#isEnd;
+    received.wireBytes = this.#wireBytes;
+    this.#range[0] = from;
+    this.#range[1] = to;
     this.openStreamId = 0;
     if (this.#bytes > 0) {
       this.#parts = [];
       this.#bytes = 0;
     }
     this.block.begin();
-    if (this.#decoder.decode(bytes, [from, to], this.block)) {
+    if (this.#decoder.decode(bytes, this.#range, this.block)) {
       this.#handler.onBlock(received);
       this.block.release();
     } else this.#handler.fail(ERROR.compressionError, 'http2.compression_error');

@@ -1,5 +1,6 @@
 import { HeaderMap } from '../http/headers.ts';
 import type { RequestHead, ResponseHead } from '../http/stream.ts';
+import type { ReceivedBlock } from './header-assembler.ts';
 import { FIELD_KIND, type HeaderField } from './header-field.ts';
 import { ENTRY_OVERHEAD_BYTES } from './static-table.ts';
 
@@ -138,51 +139,52 @@ export class HeaderBlock {
   }
 
   /** The request that the block begins, or undefined where it is malformed. */
-  toRequest(context: { readonly isEnd: boolean; readonly allowsConnect: boolean; readonly wireBytes: number }): RequestHead | undefined {
+  toRequest(received: Pick<ReceivedBlock, 'isEnd' | 'wireBytes'>, allowsConnect: boolean): RequestHead | undefined {
     this.#finish();
-    if (this.isMalformed || !this.#isRequest(context.allowsConnect) || (context.isEnd && this.contentLength > 0)) return undefined;
+    if (this.isMalformed || !this.#isRequest(allowsConnect) || (received.isEnd && this.contentLength > 0)) return undefined;
     const isUpgrade = this.protocol !== '';
     // A websocket over extended CONNECT is inside the proxy what it is in HTTP/1, as in Envoy.
     const method = isUpgrade ? 'GET' : this.method;
-    const scheme = this.scheme.toLowerCase();
     return {
       protocol: 'HTTP/2',
       method,
       path: this.path,
       authority: this.authority,
-      scheme: scheme === 'http' || scheme === 'https' ? scheme : '',
+      scheme: httpScheme(this.scheme),
       headers: this.headers,
-      hasBody: !context.isEnd,
+      hasBody: !received.isEnd,
       contentLength: isUpgrade ? -1 : this.contentLength,
       upgrade: isUpgrade ? this.protocol.toLowerCase() : '',
       expectsContinue: this.#expectsContinue,
-      wireBytes: context.wireBytes,
+      wireBytes: received.wireBytes,
     };
   }
 
   #isRequest(allowsConnect: boolean): boolean {
     const unwanted = (1 << FIELD_KIND.status) | (allowsConnect ? 0 : 1 << FIELD_KIND.protocol);
-    if ((this.#seen & unwanted) !== 0 || !METHOD.test(this.method)) return false;
+    if ((this.#seen & unwanted) !== 0 || !isMethod(this.method)) return false;
     if (this.#host !== undefined && (this.#seen & (1 << FIELD_KIND.authority)) === 0) this.authority = this.#host;
     if (!isAuthority(this.authority)) return false;
     if (this.method === 'CONNECT' && this.protocol === '')
       return (this.#seen & ((1 << FIELD_KIND.path) | (1 << FIELD_KIND.scheme) | (1 << FIELD_KIND.protocol))) === 0;
     if ((this.#seen & (1 << FIELD_KIND.protocol)) !== 0 && (this.method !== 'CONNECT' || !METHOD.test(this.protocol))) return false;
-    return SCHEME.test(this.scheme) && (isPath(this.path) || (this.path === '*' && this.method === 'OPTIONS'));
+    return isScheme(this.scheme) && (isPath(this.path) || (this.path === '*' && this.method === 'OPTIONS'));
   }
 
   /** The response that the block begins, interim ones included; undefined where it is malformed. `hasBody` is as the frames say. */
-  toResponse(context: { readonly isEnd: boolean; readonly wireBytes: number }): ResponseHead | undefined {
+  toResponse(received: Pick<ReceivedBlock, 'isEnd' | 'wireBytes'>): ResponseHead | undefined {
     this.#finish();
-    if (this.isMalformed || this.#seen !== 1 << FIELD_KIND.status || !/^[1-9]\d\d$/.test(this.status)) return undefined;
+    if (this.isMalformed || this.#seen !== 1 << FIELD_KIND.status) return undefined;
+    const status = statusOf(this.status);
+    if (status === 0) return undefined;
     if (this.#host !== undefined) this.headers.push('host', this.#host);
     return {
-      status: Number(this.status),
+      status,
       headers: this.headers,
-      hasBody: !context.isEnd,
+      hasBody: !received.isEnd,
       contentLength: this.contentLength,
       upgrade: '',
-      wireBytes: context.wireBytes,
+      wireBytes: received.wireBytes,
     };
   }
 
@@ -208,6 +210,28 @@ function trimmed(value: string): string {
 
 let lastAuthority = '';
 let lastPath = '';
+
+// Most messages need no regular expression.
+function isMethod(method: string): boolean {
+  return method === 'GET' || method === 'POST' || METHOD.test(method);
+}
+
+function isScheme(scheme: string): boolean {
+  return scheme === 'http' || scheme === 'https' || SCHEME.test(scheme);
+}
+
+/** Lower-cased; '' for what is not HTTP's. */
+function httpScheme(scheme: string): 'http' | 'https' | '' {
+  if (scheme === 'http' || scheme === 'https') return scheme;
+  const lower = scheme.toLowerCase();
+  return lower === 'http' || lower === 'https' ? lower : '';
+}
+
+/** 0: it is none. */
+function statusOf(text: string): number {
+  if (text === '200') return 200;
+  return /^[1-9]\d\d$/.test(text) ? Number(text) : 0;
+}
 
 // Nearly every request has the authority, and many the path, of one before.
 function isAuthority(authority: string): boolean {

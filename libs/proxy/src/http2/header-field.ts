@@ -48,6 +48,8 @@ export interface FieldName {
   readonly name: HeaderName;
   readonly kind: number;
   readonly isValid: boolean;
+  /** The literal that came last with this name, on whatever connection: many come again and again as they were. */
+  recent: HeaderField | undefined;
 }
 
 /** A field as it stands in a table; shared by all messages that refer to it. */
@@ -77,12 +79,22 @@ export function fieldName(bytes: Buffer, start: number, end: number): FieldName 
   const name = headerName(bytes, start, end, hash);
   const known = byName.get(name);
   if (known !== undefined) return known;
-  const made: FieldName = { name, kind: KINDS.get(name.text) ?? (isPseudo ? FIELD_KIND.unknownPseudo : FIELD_KIND.regular), isValid };
+  const made: FieldName = {
+    name,
+    kind: KINDS.get(name.text) ?? (isPseudo ? FIELD_KIND.unknownPseudo : FIELD_KIND.regular),
+    isValid,
+    recent: undefined,
+  };
   byName.set(name, made);
   return made;
 }
 
-const INVALID_NAME: FieldName = { name: { text: 'invalid', seen: 0, role: 0 }, kind: FIELD_KIND.regular, isValid: false };
+const INVALID_NAME: FieldName = {
+  name: { text: 'invalid', seen: 0, role: 0 },
+  kind: FIELD_KIND.regular,
+  isValid: false,
+  recent: undefined,
+};
 
 /** `nameBytes`: the length of the name as it came, which an invalid name does not remember. */
 export function headerField(name: FieldName, value: string, nameBytes: number): HeaderField {

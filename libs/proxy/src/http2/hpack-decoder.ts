@@ -1,7 +1,7 @@
 import { latin1 } from '../http/latin1.ts';
 import { type FieldName, fieldName, type HeaderField, headerField, STATIC_FIELDS } from './header-field.ts';
 import { decodeHuffman } from './huffman.ts';
-import { STATIC_TABLE } from './static-table.ts';
+import { ENTRY_OVERHEAD_BYTES, STATIC_TABLE } from './static-table.ts';
 
 /** Is told the fields of a block, in order. */
 export interface FieldSink {
@@ -10,6 +10,8 @@ export interface FieldSink {
 
 const DEFAULT_TABLE_BYTES = 4096;
 const STATIC_COUNT = STATIC_TABLE.length;
+const NEVER_INDEXED = 0x10;
+const MAX_RECENT_LENGTH = 128;
 /** What no index and no length can reach: five bytes of continuation say at most this much. */
 const MAX_INTEGER = 2 ** 28;
 
@@ -58,7 +60,7 @@ export class HpackDecoder {
         this.#resize(size);
       } else {
         const isIndexed = (first & 0x40) !== 0;
-        const field = this.#literal(bytes, end, isIndexed ? 0x3f : 0x0f);
+        const field = this.#literal(bytes, end, first);
         if (field === undefined) return false;
         if (isIndexed) this.#insert(field);
         sink.onField(field);
@@ -68,8 +70,8 @@ export class HpackDecoder {
     return true;
   }
 
-  #literal(bytes: Buffer, end: number, mask: number): HeaderField | undefined {
-    const index = this.#integer(bytes, end, mask);
+  #literal(bytes: Buffer, end: number, first: number): HeaderField | undefined {
+    const index = this.#integer(bytes, end, (first & 0x40) !== 0 ? 0x3f : 0x0f);
     let name: FieldName | undefined;
     if (index === 0) name = this.#readName(bytes, end);
     else {
@@ -82,8 +84,15 @@ export class HpackDecoder {
     const nameBytes = this.#nameBytes;
     const length = this.#readString(bytes, end);
     if (length < 0) return undefined;
-    const value = this.#isCoded ? latin1(scratch, 0, length) : latin1(bytes, this.#position - length, this.#position);
-    return headerField(name, value, nameBytes);
+    const from = this.#isCoded ? 0 : this.#position - length;
+    const text = this.#isCoded ? scratch : bytes;
+    const { recent } = name;
+    if (recent !== undefined && recent.tableBytes === nameBytes + length + ENTRY_OVERHEAD_BYTES && isSpelt(recent.value, text, from))
+      return recent;
+    const field = headerField(name, latin1(text, from, from + length), nameBytes);
+    // What no table may hold is a secret (RFC 7541 §7.1.3), and not remembered here either.
+    if (length <= MAX_RECENT_LENGTH && (first & 0xf0) !== NEVER_INDEXED && field.isValid) name.recent = field;
+    return field;
   }
 
   #readName(bytes: Buffer, end: number): FieldName | undefined {
@@ -163,4 +172,10 @@ export class HpackDecoder {
     this.#ring = grown;
     this.#newest = this.#count - 1;
   }
+}
+
+/** From the end: what changes between two values that begin alike. */
+function isSpelt(value: string, bytes: Buffer, start: number): boolean {
+  for (let index = value.length - 1; index >= 0; index--) if (value.charCodeAt(index) !== bytes[start + index]) return false;
+  return true;
 }

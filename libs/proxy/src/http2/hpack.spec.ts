@@ -147,6 +147,28 @@ describe('HPACK', () => {
     }
   });
 
+  it('makes a literal that comes again as it was only once, be it coded or not, and remembers no secret', () => {
+    const decoder = new HpackDecoder();
+    const fieldOf = (hex: string): HeaderField => {
+      const bytes = Buffer.from(hex.replaceAll(' ', ''), 'hex');
+      const fields: HeaderField[] = [];
+      expect(decoder.decode(bytes, [0, bytes.length], { onField: (field) => void fields.push(field) })).toBe(true);
+      return fields[0] as HeaderField;
+    };
+    const path = '040c 2f73 616d 706c 652f 7061 7468';
+    const first = fieldOf(path);
+    expect(first.value).toBe('/sample/path');
+    expect(fieldOf(path)).toBe(first);
+    const coded = Buffer.alloc(12);
+    const length = encodeHuffman('/sample/path', coded, 0);
+    expect(fieldOf(`04${(0x80 | length).toString(16)}${coded.subarray(0, length).toString('hex')}`)).toBe(first);
+    // As long, and another.
+    expect(fieldOf('040c 2f73 616d 706c 652f 7061 7474').value).toBe('/sample/patt');
+    const never = '1008 7061 7373 776f 7264 0673 6563 7265 74';
+    expect(fieldOf(never)).toEqual(fieldOf(never));
+    expect(fieldOf(never)).not.toBe(fieldOf(never));
+  });
+
   it('never puts a credential into a table', () => {
     const encoder = new HpackEncoder(4096);
     const fields: Fields = [['authorization', 'Bearer abcdefghijklmnopqrstuvwxyz']];

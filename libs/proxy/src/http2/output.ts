@@ -1,3 +1,4 @@
+import { Bag } from '../http/bag.ts';
 import type { HeaderMap } from '../http/headers.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { DEFAULT_WINDOW_BYTES, FLAG, FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from './frames.ts';
@@ -25,9 +26,9 @@ export class Output {
   readonly #stats: Http2Stats;
   readonly #onFlushed: (stream: Http2Stream) => void;
   /** Streams whose data waits for the connection's window or the socket. */
-  readonly #blocked = new Set<Http2Stream>();
+  readonly #blocked = new Bag<Http2Stream>();
   /** Streams whose listeners wait for `onWritable`. */
-  readonly #waiting = new Set<Http2Stream>();
+  readonly #waiting = new Bag<Http2Stream>();
   /** What the peer takes on the connection. */
   window = DEFAULT_WINDOW_BYTES;
 
@@ -54,8 +55,8 @@ export class Output {
 
   /** Writes what the encoder holds as the head of a message, or of its trailers. */
   writeHeaders(stream: Http2Stream, isEnd: boolean): void {
-    const { block, length } = this.encoder;
-    stream.lastFrameAt = this.#writer.headers(stream.id, isEnd ? FLAG.endStream : 0, { bytes: block, length });
+    const { length } = this.encoder;
+    stream.lastFrameAt = this.#writer.headers(stream.id, isEnd ? FLAG.endStream : 0, this.encoder);
     stream.lastFrameEpoch = this.#writer.epoch;
     stream.sentBytes += FRAME_HEADER_BYTES * Math.max(1, Math.ceil(length / MAX_FRAME_BYTES)) + length;
   }
@@ -109,7 +110,7 @@ export class Output {
   pumpBlocked(): void {
     const blocked = this.#blocked;
     while (blocked.size > 0) {
-      for (const stream of [...blocked]) {
+      for (const stream of blocked.list()) {
         if (this.window <= 0 || this.#writer.isBlocked) return;
         const isSent = stream.pumpOnce(Math.min(this.window, MAX_FRAME_BYTES));
         if (!isSent || stream.pendingBytes === 0 || stream.sendWindow <= 0) blocked.delete(stream);
@@ -129,7 +130,7 @@ export class Output {
   onDrained(): void {
     this.#writer.onDrained();
     this.pumpBlocked();
-    for (const stream of [...this.#waiting]) if (stream.pendingBytes === 0) this.#tellWritable(stream);
+    for (const stream of this.#waiting.list()) if (stream.pendingBytes === 0) this.#tellWritable(stream);
   }
 
   #tellWritable(stream: Http2Stream): void {

@@ -1,6 +1,7 @@
 import type { Clock } from '@mizzen/core';
 import { mayConnect } from '../cluster/circuit-breakers.ts';
 import type { TlsInfo, UpstreamCluster, UpstreamConnecting, UpstreamEndpoint } from '../contract.ts';
+import { Bag } from '../http/bag.ts';
 import type { ResponseReceiver } from '../http/stream.ts';
 import { Deadline, type TimerWheel } from '../http/timer-wheel.ts';
 import { transportFailure } from '../http/transport-failure.ts';
@@ -58,9 +59,9 @@ export class MultiplexPool implements HttpPool, PooledConnectionOwner {
   readonly #options: MultiplexPoolOptions;
   /** Those that can take another request; the first one is used until it is full. */
   readonly #ready: PooledConnection[] = [];
-  readonly #connections = new Set<PooledConnection>();
+  readonly #connections = new Bag<PooledConnection>();
   readonly #waiting: WaitingRequests;
-  readonly #connecting = new Set<UpstreamConnecting>();
+  readonly #connecting = new Bag<UpstreamConnecting>();
   readonly #sweep: Deadline;
   #expectedStreams: number;
   #isDraining = false;
@@ -91,7 +92,7 @@ export class MultiplexPool implements HttpPool, PooledConnectionOwner {
     // Requests that wait still get a connection; it goes with the last of them.
     if (this.#waiting.size > 0) return;
     this.#ready.length = 0;
-    for (const connection of [...this.#connections]) connection.drain();
+    for (const connection of this.#connections.list()) connection.drain();
   }
 
   #readyConnection(): PooledConnection | undefined {
@@ -223,7 +224,7 @@ export class MultiplexPool implements HttpPool, PooledConnectionOwner {
     const { idleTimeoutMs, maxConnectionDurationMs } = this.#endpoint.cluster;
     const now = this.#options.clock.monotonic();
     let soonestMs = Number.POSITIVE_INFINITY;
-    for (const connection of [...this.#connections]) {
+    for (const connection of this.#connections.list()) {
       if (connection.activeStreams > 0) continue;
       const leftMs = idleTimeoutMs > 0 ? connection.idleSinceMs + idleTimeoutMs - now : Number.POSITIVE_INFINITY;
       if (leftMs <= 0 || this.#isTooOld(connection)) {

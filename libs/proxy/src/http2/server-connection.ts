@@ -135,7 +135,7 @@ export class Http2ServerConnection extends Http2Connection implements ServerCode
       this.sendReset(streamId, ERROR.refusedStream);
       return;
     }
-    const head = block.toRequest({ isEnd: received.isEnd, allowsConnect: this.options.allowsConnect, wireBytes: received.wireBytes });
+    const head = block.toRequest(received, this.options.allowsConnect);
     if (head === undefined) {
       this.failMessage(undefined, streamId);
       return;

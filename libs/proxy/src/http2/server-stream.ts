@@ -33,6 +33,10 @@ export class Http2ServerStream extends Http2Stream implements ResponseSender {
     return this.sentBytes;
   }
 
+  get sentHeaderBytes(): number {
+    return this.headBytes;
+  }
+
   sendContinue(): void {
     if (this.isClosed || this.isResponseStarted) return;
     const { output } = this.connection;
@@ -58,6 +62,7 @@ export class Http2ServerStream extends Http2Stream implements ResponseSender {
     const isEnd = !head.hasBody && !this.#isTunnel;
     if (isEnd) this.isLocalDone = true;
     output.writeHeaders(this, isEnd);
+    this.headBytes = this.sentBytes;
   }
 
   sendData(chunk: Buffer): boolean {
@@ -120,11 +125,11 @@ export class Http2ServerStream extends Http2Stream implements ResponseSender {
     this.#flushDeadline?.cancel();
   }
 
-  onAborted({ details }: StreamAbort): void {
+  onAborted({ details, code }: StreamAbort): void {
     const receiver = this.listener;
     this.listener = undefined;
     this.isAnswered = true;
-    receiver?.onDownstreamReset(details);
+    receiver?.onDownstreamReset(details, code);
   }
 }
 

@@ -32,6 +32,8 @@ export abstract class Http2Stream {
   expectedBytes = -1;
   receivedBytes = 0;
   sentBytes = 0;
+  /** Of those, what the head took. */
+  headBytes = 0;
   pendingBytes = 0;
   /** The listener was told to wait. */
   isListenerWaiting = false;

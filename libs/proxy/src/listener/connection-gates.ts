@@ -13,6 +13,7 @@ import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { durationMs } from '../config/values.ts';
 import { compileTokenRate, TokenBucket } from '../filters/token-bucket.ts';
 import { type Counts, defineStats } from '../observe/stat-registry.ts';
+import { OwnNumbers, type SharedNumbers } from '../workers/shared-memory.ts';
 import type { GateEntry, NetworkGate } from './network-gate.ts';
 import type { GateEnvironment } from './network-gates.ts';
 
@@ -33,7 +34,7 @@ export class ConnectionLimitGate implements NetworkGate {
   readonly #delayMs: number;
   readonly #isEnabled: boolean;
   readonly #clock: Clock;
-  #active = 0;
+  readonly #active: SharedNumbers;
 
   /** Throws ConfigError. */
   constructor(message: ConnectionLimit, { proxy }: GateEnvironment) {
@@ -45,6 +46,7 @@ export class ConnectionLimitGate implements NetworkGate {
     this.#delayMs = durationMs(message.delay, 0);
     this.#isEnabled = isEnabled(message.runtimeEnabled);
     this.#clock = proxy.clock;
+    this.#active = proxy.share?.acquireCompiled(this) ?? new OwnNumbers(1);
     this.#stats = proxy.stats.counts(CONNECTION_LIMIT_STATS, {
       prefix: `connection_limit.${message.statPrefix}`,
       tags: [['envoy.connection_limit_prefix', message.statPrefix]],
@@ -53,15 +55,15 @@ export class ConnectionLimitGate implements NetworkGate {
 
   onConnection(entry: GateEntry): 'pass' | 'wait' {
     if (!this.#isEnabled) return 'pass';
-    if (this.#active < this.#maxConnections) {
-      this.#active++;
+    if (this.#active.add(0, 1) <= this.#maxConnections) {
       this.#stats.activeConnections++;
       entry.connection.socket.once('close', () => {
-        this.#active--;
+        this.#active.add(0, -1);
         this.#stats.activeConnections--;
       });
       return 'pass';
     }
+    this.#active.add(0, -1);
     this.#stats.limitedConnections++;
     if (this.#delayMs === 0) entry.refuse('connection_limit');
     else {
@@ -84,7 +86,7 @@ export class LocalRateLimitGate implements NetworkGate {
       supported: { [LocalRateLimitSchema.typeName]: ['stat_prefix', 'token_bucket', 'runtime_enabled'] },
     });
     const rate = collected((field) => compileTokenRate(message.tokenBucket, field), 'token_bucket');
-    this.#bucket = new TokenBucket(rate, proxy.clock);
+    this.#bucket = new TokenBucket(rate, proxy.clock, proxy.share);
     this.#isEnabled = isEnabled(message.runtimeEnabled);
     this.#stats = proxy.stats.counts(RATE_LIMIT_STATS, {
       prefix: `local_rate_limit.${message.statPrefix}`,

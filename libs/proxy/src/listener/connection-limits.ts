@@ -4,44 +4,66 @@ import { DownstreamConnectionsConfigSchema as MaxConnectionsSchema } from '@mizz
 import { ConfigError } from '../config/config-error.ts';
 import type { RuntimeValues } from '../config/runtime-values.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
+import type { ProcessShare } from '../workers/process-share.ts';
+import { OwnNumbers, type SharedNumbers } from '../workers/shared-memory.ts';
 
 /**
  * How many connections may be open: one listener's by the runtime key `envoy.resource_limits.listener.<name>.connection_limit`, those of all
- * listeners by the overload manager's global_downstream_max_connections. Source: envoy docs, "Limit connections" and overload manager (1.40).
+ * listeners by the overload manager's global_downstream_max_connections. They hold for the process, whichever event loop has the connection.
+ * Source: envoy docs, "Limit connections" and overload manager (1.40).
  */
 export class ConnectionLimits {
   readonly #maxConnections: number;
   readonly #runtime: Pick<RuntimeValues, 'number'> | undefined;
-  #open = 0;
+  readonly #share: ProcessShare | undefined;
+  readonly #open: SharedNumbers;
 
   /** `maxConnections` of all listeners together; without it there is no limit. */
   constructor({
     maxConnections = Number.POSITIVE_INFINITY,
     runtime,
+    share,
   }: {
     readonly maxConnections?: number | undefined;
     readonly runtime?: Pick<RuntimeValues, 'number'> | undefined;
+    readonly share?: ProcessShare | undefined;
   }) {
     this.#maxConnections = maxConnections;
     this.#runtime = runtime;
+    this.#share = share;
+    this.#open = share?.acquire('connections') ?? new OwnNumbers(1);
   }
 
-  get isFull(): boolean {
-    return this.#open >= this.#maxConnections;
+  /** The count of a listener's connections; its holder releases it. */
+  countOf(listener: string): SharedNumbers {
+    return this.#share?.acquire(`listener|${listener}`) ?? new OwnNumbers(1);
   }
 
-  ofListener(name: string): number {
+  /** Counts one more connection, or says which limit keeps it out. */
+  open(
+    count: SharedNumbers,
+    listener: { readonly name: string; readonly ignoresGlobalLimit: boolean },
+  ): 'opened' | 'listener-full' | 'full' {
+    if (count.add(0, 1) > this.#ofListener(listener.name)) {
+      count.add(0, -1);
+      return 'listener-full';
+    }
+    if (this.#open.add(0, 1) > this.#maxConnections && !listener.ignoresGlobalLimit) {
+      this.close(count);
+      return 'full';
+    }
+    return 'opened';
+  }
+
+  close(count: SharedNumbers): void {
+    count.add(0, -1);
+    this.#open.add(0, -1);
+  }
+
+  #ofListener(name: string): number {
     return (
       this.#runtime?.number(`envoy.resource_limits.listener.${name}.connection_limit`, Number.POSITIVE_INFINITY) ?? Number.POSITIVE_INFINITY
     );
-  }
-
-  opened(): void {
-    this.#open++;
-  }
-
-  closed(): void {
-    this.#open--;
   }
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { toBinary } from '@bufbuild/protobuf';
 import type { Address } from '@mizzen/xds-api/envoy/config/core/v3/address';
-import { type Listener, ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
+import { type Listener, Listener_DrainType, ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 import { FilterChainSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener_components';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
@@ -81,7 +81,12 @@ export function compileListener(message: Listener, environment: ListenerFilterEn
   const filters = compileListenerFilters(message.listenerFilters, environment);
   const handsOff = message.useOriginalDst ?? false;
   return {
-    info: { name: message.name, direction: DIRECTIONS[message.trafficDirection] ?? 'unspecified' },
+    info: {
+      name: message.name,
+      direction: DIRECTIONS[message.trafficDirection] ?? 'unspecified',
+      ...(message.drainType === Listener_DrainType.MODIFY_ONLY && { drainsOnModifyOnly: true }),
+      ...(message.metadata === undefined ? undefined : { metadata: message.metadata.filterMetadata }),
+    },
     statPrefix: message.statPrefix,
     addresses: isInternal ? [] : compileAddresses(message),
     isBound: !isInternal && (message.bindToPort ?? true),

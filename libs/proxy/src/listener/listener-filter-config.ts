@@ -18,6 +18,7 @@ import { ConfigError, collected, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { compileTokenRate, TokenBucket } from '../filters/token-bucket.ts';
 import type { StatRegistry } from '../observe/stat-registry.ts';
+import type { ProcessShare } from '../workers/process-share.ts';
 import { isEnabled, RATE_LIMIT_STATS } from './connection-gates.ts';
 import { compileFilterDisabled, type DisabledAt } from './filter-disabled.ts';
 import { ProxyProtocolFilter } from './proxy-protocol-filter.ts';
@@ -68,10 +69,12 @@ interface Compiled {
 export interface ListenerFilterEnvironment {
   readonly clock: Clock;
   readonly stats: StatRegistry;
+  readonly share?: ProcessShare | undefined;
 }
 
 /** Throws ConfigError with a path from `listener_filters` on. */
-export function compileListenerFilters(filters: readonly ListenerFilter[], { clock, stats }: ListenerFilterEnvironment): ListenerFilters {
+export function compileListenerFilters(filters: readonly ListenerFilter[], environment: ListenerFilterEnvironment): ListenerFilters {
+  const { stats } = environment;
   const compiled = filters.map((filter, index) => within(`listener_filters[${index}]`, () => compile(filter)));
   const find = (schema: DescMessage): Compiled | undefined => compiled.find((filter) => filter.schema === schema);
   refuseLateProxyProtocol(compiled);
@@ -91,7 +94,7 @@ export function compileListenerFilters(filters: readonly ListenerFilter[], { clo
           },
     rateLimits: compiled.flatMap(({ schema, message }, index) =>
       schema === LocalRateLimitSchema
-        ? [within(`listener_filters[${index}].typed_config`, () => compileRateLimit(message as LocalRateLimit, { clock, stats }))]
+        ? [within(`listener_filters[${index}].typed_config`, () => compileRateLimit(message as LocalRateLimit, environment))]
         : [],
     ),
   };
@@ -123,9 +126,9 @@ function refuseLateProxyProtocol(compiled: readonly Compiled[]): void {
     throw new ConfigError(`listener_filters[${index}]`, 'proxy_protocol must stand before tls_inspector and http_inspector');
 }
 
-function compileRateLimit(message: LocalRateLimit, { clock, stats }: ListenerFilterEnvironment): ListenerRateLimit {
+function compileRateLimit(message: LocalRateLimit, { clock, stats, share }: ListenerFilterEnvironment): ListenerRateLimit {
   const rate = collected((field) => compileTokenRate(message.tokenBucket, field), 'token_bucket');
-  const bucket = new TokenBucket(rate, clock);
+  const bucket = new TokenBucket(rate, clock, share);
   const counts = stats.counts(RATE_LIMIT_STATS, {
     prefix: `listener_local_ratelimit.${message.statPrefix}`,
     tags: [['envoy.local_listener_ratelimit_prefix', message.statPrefix]],

@@ -9,8 +9,9 @@ import type { ObserverFactory } from '../observe/stream-observers.ts';
 import type { SecretStore } from '../tls/secret-store.ts';
 import { ConnectionLimits } from './connection-limits.ts';
 import { compileFilterChain, filterChainKey, type LiveFilterChain } from './filter-chain.ts';
-import { type ListenerVersion, LiveListener } from './listener.ts';
+import { LiveListener } from './listener.ts';
 import { compileListener, type ListenerConfig, listenerEnvelopeKey } from './listener-config.ts';
+import type { ListenerVersion } from './listener-version.ts';
 import { ListenersByAddress } from './listeners-by-address.ts';
 
 // As for clusters: what a listener waits for may never come. Source: envoy docs, ConfigSource.initial_fetch_timeout.
@@ -56,7 +57,8 @@ export class ListenerManager {
 
   /** Compiles and binds; on any fault nothing has changed. Throws ConfigError. */
   upsert(message: Listener): void {
-    const config = compileListener(message, { clock: this.#options.clock, stats: this.#options.proxy.stats });
+    const { clock, proxy } = this.#options;
+    const config = compileListener(message, { clock, stats: proxy.stats, share: proxy.share });
     const { name } = config.info;
     const known = this.#entries.get(name);
     this.#byAddress.refuseTaken(config, known?.live);
@@ -144,6 +146,12 @@ export class ListenerManager {
       (live) => !options.inboundOnly || live.version?.config.info.direction === 'inbound',
     );
     return lives.reduce((sum, live) => sum + live.openSockets, 0);
+  }
+
+  /** Ends what is left of connections, those of listeners that were removed included. */
+  destroyConnections(): void {
+    for (const { live } of this.#entries.values()) live.destroyConnections();
+    for (const live of this.#draining) live.destroyConnections();
   }
 
   close(): void {

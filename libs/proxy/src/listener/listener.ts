@@ -1,34 +1,26 @@
 import { chmodSync } from 'node:fs';
 import { Server, type Socket } from 'node:net';
 import type { Clock, Logger } from '@mizzen/core';
-import type { FilterChainTable } from '@mizzen/matching';
 import { within } from '../config/config-error.ts';
 import { addressText } from '../config/values.ts';
 import type { DownstreamConnection, SocketAddress } from '../contract.ts';
 import type { InheritedListeners, ListeningDescriptor } from '../hot-restart/inherited-listeners.ts';
+import { Roster } from '../http/roster.ts';
 import { LISTENER_STATS } from '../observe/listener-stats.ts';
 import { type Counts, zeroCounts } from '../observe/stat-registry.ts';
 import { createTlsStats, HANDSHAKE_TIMEOUT, type TlsStats } from '../tls/downstream-tls.ts';
+import type { SharedNumbers } from '../workers/shared-memory.ts';
+import { type AcceptedConnection, describeConnection, localAddressOf, withAddressesOf } from './accepted-connection.ts';
 import { listenNow } from './bind.ts';
 import type { ConnectionLimits } from './connection-limits.ts';
-import type { LiveFilterChain } from './filter-chain.ts';
 import type { ListenerConfig } from './listener-config.ts';
 import { type Inspected, inspectConnection, NOTHING_INSPECTED } from './listener-filters.ts';
+import { findChain, type ListenerVersion } from './listener-version.ts';
 import { enterGates } from './network-gate.ts';
 import type { IpAddress } from './original-destination.ts';
 
 /** Counters of `listener.<address>`, those of its TLS below `ssl`. */
 export type ListenerStats = Counts<typeof LISTENER_STATS> & { readonly ssl: TlsStats };
-
-/** What a listener's definition compiles to: swapped whole, make before break. */
-export interface ListenerVersion {
-  readonly config: ListenerConfig;
-  readonly table: FilterChainTable<LiveFilterChain>;
-  readonly chains: readonly LiveFilterChain[];
-  readonly defaultChain: LiveFilterChain | undefined;
-  /** Told of each connection that none of them takes. */
-  readonly onUnmatched?: ((connection: DownstreamConnection) => void) | undefined;
-}
 
 export interface ListenerOptions {
   readonly clock: Clock;
@@ -44,13 +36,6 @@ export interface ListenerOptions {
   readonly limits: ConnectionLimits;
 }
 
-/** A connection that is this listener's, and the version of the listener that it will be served by. */
-interface Taken {
-  readonly socket: Socket;
-  readonly original: IpAddress | undefined;
-  readonly version: ListenerVersion;
-}
-
 interface Waiting {
   readonly socket: Socket;
   readonly resume: () => void;
@@ -58,23 +43,19 @@ interface Waiting {
 
 type BindConfig = Pick<ListenerConfig, 'addresses' | 'backlog' | 'isDualStack'> & Partial<Pick<ListenerConfig, 'pipeMode'>>;
 
-/** What is known of a connection apart from its socket. */
-type Facts = Omit<DownstreamConnection, 'socket' | 'initialData' | 'tls'>;
-type ConnectionAddresses = Pick<DownstreamConnection, 'localAddress' | 'remoteAddress' | 'directRemoteAddress'>;
-
-const ANY_PORT: SocketAddress = { kind: 'pipe', path: '' };
-
 /** One bound address (or internal listener). The accepting socket stays while versions of the definition come and go. */
 export class LiveListener {
   readonly stats: ListenerStats = { ...zeroCounts(LISTENER_STATS), ssl: createTlsStats() };
   readonly #options: ListenerOptions;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Roster<Socket>();
   /** Connections that came before the first version was warm. */
   #waiting: Waiting[] = [];
   #version: ListenerVersion | undefined;
   #servers: Server[] = [];
   #address: SocketAddress | undefined;
   #isStopped = false;
+  /** How many connections it has, in all event loops; undefined before the first. */
+  #count: SharedNumbers | undefined;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -146,11 +127,12 @@ export class LiveListener {
     this.#isStopped = true;
     for (const server of this.#servers.splice(0)) server.close();
     for (const { socket } of this.#waiting.splice(0)) socket.destroy();
+    this.#forgetCount();
   }
 
   /** Ends every connection that is left. */
   destroyConnections(): void {
-    for (const socket of [...this.#sockets]) socket.destroy();
+    for (const socket of this.#sockets.list()) socket.destroy();
   }
 
   /** A connection from inside the process: it was accepted elsewhere and starts again here. */
@@ -158,15 +140,15 @@ export class LiveListener {
     const version = this.#version;
     if (version === undefined) return false;
     this.stats.downstreamCxTotal++;
-    const chain = findChain(version, connection, NOTHING_INSPECTED);
+    // What was found out about the outer connection is nothing that was found out about this one, but for what is shared with it.
+    const inner = version.config.filters.restoresDestination ? withAddressesOf(connection) : connection;
+    const chain = findChain(version, inner, NOTHING_INSPECTED);
     if (chain === undefined || chain.tls !== undefined) {
       this.stats.noFilterChainMatch++;
-      version.onUnmatched?.({ ...connection, listener: version.config.info });
+      version.onUnmatched?.({ ...inner, listener: version.config.info });
       return false;
     }
-    // What was found out about the outer connection is nothing that was found out about this one.
-    const { filterState: _, ...rest } = connection;
-    enterGates({ ...rest, id: this.#options.nextConnectionId(), listener: version.config.info }, chain);
+    enterGates({ ...inner, id: this.#options.nextConnectionId(), listener: version.config.info }, chain);
     return true;
   }
 
@@ -197,44 +179,59 @@ export class LiveListener {
       this.#wait(socket, () => this.#take(socket, original));
       return;
     }
-    if (!this.#admits(version)) {
+    const { limits } = this.#options;
+    this.#count ??= limits.countOf(version.config.info.name);
+    const count = this.#count;
+    if (!this.#admits(version, count)) {
       socket.destroy();
+      this.#forgetCount();
       return;
     }
     this.stats.downstreamCxTotal++;
     this.stats.downstreamCxActive++;
-    this.#options.limits.opened();
-    this.#sockets.add(socket);
+    const seat = this.#sockets.join(socket);
     socket.on('error', ignore);
     socket.once('close', () => {
-      this.#sockets.delete(socket);
-      this.#options.limits.closed();
+      this.#sockets.leave(seat);
+      limits.close(count);
       this.stats.downstreamCxActive--;
       this.stats.downstreamCxDestroy++;
+      this.#forgetCount();
     });
-    this.#inspect({ socket, original, version });
+    this.#inspect({ socket, local: localAddressOf(socket, this.#address), original, version });
   }
 
-  #admits({ config }: ListenerVersion): boolean {
+  /** True: the connection is counted. */
+  #admits({ config }: ListenerVersion, count: SharedNumbers): boolean {
     const { limits } = this.#options;
-    if (this.#sockets.size >= limits.ofListener(config.info.name)) this.stats.downstreamCxOverflow++;
-    else if (!config.ignoresGlobalLimit && limits.isFull) this.stats.downstreamGlobalCxOverflow++;
-    else return config.filters.rateLimits.every((take) => take());
+    const { ignoresGlobalLimit, info, filters } = config;
+    const opened = limits.open(count, { name: info.name, ignoresGlobalLimit });
+    if (opened === 'listener-full') this.stats.downstreamCxOverflow++;
+    if (opened === 'full') this.stats.downstreamGlobalCxOverflow++;
+    if (opened !== 'opened') return false;
+    if (filters.rateLimits.every((take) => take())) return true;
+    limits.close(count);
     return false;
   }
 
-  #inspect(taken: Taken): void {
-    const { socket, version } = taken;
+  #forgetCount(): void {
+    if (!this.#isStopped || this.#sockets.size > 0) return;
+    this.#count?.release();
+    this.#count = undefined;
+  }
+
+  #inspect(accepted: AcceptedConnection): void {
+    const { socket, version } = accepted;
     const { config } = version;
     const { filters } = config;
-    const local = taken.original ?? this.#localAddressOf(socket);
+    const local = accepted.original ?? accepted.local;
     const port = local.kind === 'ip' ? local.port : 0;
     // Without the filter the bytes are looked at all the same where a chain's TLS depends on what the client offers.
     const inspectsTls = filters.inspectsTls?.(port) ?? version.chains.some((chain) => chain.tls?.needsInspection);
     const inspectsHttp = filters.inspectsHttp?.(port) ?? false;
     const proxyProtocol = filters.proxyProtocol?.isAskedAt(port) ? filters.proxyProtocol.filter : undefined;
     if (!inspectsTls && !inspectsHttp && proxyProtocol === undefined) {
-      this.#dispatch(taken, NOTHING_INSPECTED);
+      this.#dispatch(accepted, NOTHING_INSPECTED);
       return;
     }
     this.stats.downstreamPreCxActive++;
@@ -247,7 +244,7 @@ export class LiveListener {
       clock: this.#options.clock,
       onInspected: (inspected) => {
         this.stats.downstreamPreCxActive--;
-        this.#dispatch(taken, inspected);
+        this.#dispatch(accepted, inspected);
       },
       onTimeout: (goesOn) => {
         if (!goesOn) this.stats.downstreamPreCxActive--;
@@ -264,8 +261,9 @@ export class LiveListener {
     });
   }
 
-  #dispatch({ socket, original, version }: Taken, inspected: Inspected): void {
-    const base = this.#describe({ socket, original, version }, inspected);
+  #dispatch(accepted: AcceptedConnection, inspected: Inspected): void {
+    const { socket, version } = accepted;
+    const base = describeConnection(this.#options.nextConnectionId(), accepted, inspected);
     const chain = findChain(version, base, inspected);
     if (chain === undefined) {
       this.stats.noFilterChainMatch++;
@@ -274,7 +272,7 @@ export class LiveListener {
       return;
     }
     if (chain.tls === undefined) {
-      enterGates({ ...base, socket, initialData: undefined, tls: undefined }, chain);
+      enterGates({ ...base, filterChainName: chain.name, socket, initialData: undefined, tls: undefined }, chain);
       return;
     }
     chain.tls.accept(socket, {
@@ -283,65 +281,14 @@ export class LiveListener {
       timeoutMs: chain.handshakeTimeoutMs,
       clock: this.#options.clock,
       stats: this.stats.ssl,
-      onSecure: (tlsSocket, tls) => enterGates({ ...base, socket: tlsSocket, initialData: undefined, tls }, chain),
+      onSecure: (tlsSocket, tls) =>
+        enterGates({ ...base, filterChainName: chain.name, socket: tlsSocket, initialData: undefined, tls }, chain),
       onFailed: (reason) => {
         if (reason === HANDSHAKE_TIMEOUT) this.stats.downstreamCxTransportSocketConnectTimeout++;
         this.#options.logger.debug({ listener: version.config.info.name, reason }, 'TLS handshake failed');
       },
     });
   }
-
-  #describe({ socket, original, version }: Taken, { proxyHeader, serverName }: Inspected): Facts {
-    const local = this.#localAddressOf(socket);
-    const remote = remoteAddressOf(socket);
-    const addresses = proxyHeader?.addresses;
-    const localAddress = addresses?.destination ?? original ?? local;
-    const filter = version.config.filters.proxyProtocol?.filter;
-    return {
-      id: this.#options.nextConnectionId(),
-      localAddress,
-      remoteAddress: addresses?.source ?? remote,
-      originalDestination: addresses !== undefined && addressText(localAddress) !== addressText(local) ? localAddress : original,
-      listener: version.config.info,
-      ...(serverName === '' ? undefined : { requestedServerName: serverName }),
-      ...(addresses === undefined ? undefined : { directRemoteAddress: remote }),
-      ...(proxyHeader === undefined || filter === undefined ? undefined : { filterState: filter.describe(proxyHeader) }),
-    };
-  }
-
-  #localAddressOf(socket: Socket): SocketAddress {
-    if (socket.localAddress !== undefined && socket.localPort !== undefined)
-      return { kind: 'ip', host: unmapped(socket.localAddress), port: socket.localPort };
-    return this.#address ?? ANY_PORT;
-  }
-}
-
-function findChain(
-  version: ListenerVersion,
-  { localAddress: destination, remoteAddress: source, directRemoteAddress: direct }: ConnectionAddresses,
-  inspected: Inspected,
-): LiveFilterChain | undefined {
-  const view = {
-    destinationAddress: destination.kind === 'ip' ? destination.host : '',
-    destinationPort: destination.kind === 'ip' ? destination.port : 0,
-    sourceAddress: source.kind === 'ip' ? source.host : '',
-    sourcePort: source.kind === 'ip' ? source.port : 0,
-    ...(direct?.kind === 'ip' ? { directSourceAddress: direct.host } : undefined),
-    serverName: inspected.serverName,
-    transportProtocol: inspected.transportProtocol,
-    applicationProtocols: inspected.applicationProtocols,
-  };
-  return version.table.find(view) ?? version.defaultChain;
-}
-
-function remoteAddressOf(socket: Socket): SocketAddress {
-  if (socket.remoteAddress === undefined || socket.remotePort === undefined) return ANY_PORT;
-  return { kind: 'ip', host: unmapped(socket.remoteAddress), port: socket.remotePort };
-}
-
-/** A listener on `::` sees IPv4 peers as `::ffff:a.b.c.d`. */
-function unmapped(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
 }
 
 function ignore(): void {}

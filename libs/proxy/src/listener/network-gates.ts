@@ -5,14 +5,18 @@ import { ConnectionLimitSchema } from '@mizzen/xds-api/envoy/extensions/filters/
 import { ExtAuthzSchema as NetworkAuthzSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/ext_authz/v3/ext_authz';
 import { LocalRateLimitSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit';
 import { RBACSchema as NetworkRbacSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/rbac/v3/rbac';
+import { ConfigSchema as SetFilterStateSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/set_filter_state/v3/set_filter_state';
 import { SniClusterSchema } from '@mizzen/xds-api/envoy/extensions/filters/network/sni_cluster/v3/sni_cluster';
+import { FilterConfigSchema as SniForwardProxySchema } from '@mizzen/xds-api/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3/sni_dynamic_forward_proxy';
 import { MetadataExchangeSchema } from '@mizzen/xds-api/envoy/tcp/metadataexchange/config/metadata_exchange';
 import type { ListenerInfo, ProxyContext } from '../contract.ts';
 import { createNetworkAuthz } from '../filters/security/network-authz.ts';
 import { createNetworkRbac } from '../filters/security/network-rbac.ts';
+import { SetFilterStateGate } from '../filters/set-filter-state.ts';
 import { MetadataExchangeGate } from '../tcp/metadata-exchange.ts';
 import { ConnectionLimitGate, LocalRateLimitGate, SNI_CLUSTER_GATE } from './connection-gates.ts';
 import type { NetworkGate } from './network-gate.ts';
+import { SniForwardProxyGate } from './sni-forward-proxy.ts';
 
 /** What a gate is compiled with. */
 export interface GateEnvironment {
@@ -36,7 +40,9 @@ const GATES: ReadonlyMap<string, GateFactory> = new Map([
   gate(LocalRateLimitSchema, (message, environment) => new LocalRateLimitGate(message, environment)),
   gate(NetworkAuthzSchema, (message, { proxy }) => createNetworkAuthz(message, proxy)),
   gate(NetworkRbacSchema, (message, { proxy }) => createNetworkRbac(message, proxy.stats)),
+  gate(SetFilterStateSchema, (message, environment) => new SetFilterStateGate(message, environment)),
   gate(SniClusterSchema, () => SNI_CLUSTER_GATE),
+  gate(SniForwardProxySchema, (message, environment) => new SniForwardProxyGate(message, environment)),
   gate(MetadataExchangeSchema, (message, environment) => new MetadataExchangeGate(message, environment)),
 ]);
 

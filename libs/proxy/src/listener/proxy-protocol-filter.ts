@@ -94,7 +94,7 @@ function compileRules({ rules }: ProxyProtocol): ReadonlyMap<number, { readonly 
 }
 
 /** Which TLVs `pass_through_tlvs` lets through; none without the field. */
-function passThroughTlvs(message: ProxyProtocolPassThroughTLVs | undefined): (tlv: ProxyTlv) => boolean {
+export function passThroughTlvs(message: ProxyProtocolPassThroughTLVs | undefined): (tlv: ProxyTlv) => boolean {
   if (message === undefined) return () => false;
   if (message.matchType === PassMatchType.INCLUDE_ALL) return () => true;
   const types = new Set(message.tlvType);

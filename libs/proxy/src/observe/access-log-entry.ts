@@ -1,5 +1,5 @@
 import { create, type JsonObject, type MessageInitShape } from '@bufbuild/protobuf';
-import { type DurationSchema, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type Any, anyPack, type DurationSchema, StringValueSchema, timestampFromMs, UInt32ValueSchema } from '@bufbuild/protobuf/wkt';
 import { splitHostPort } from '@mizzen/core';
 import type { CertificateFacts, ResponseFlag, StreamInfo, TlsFacts } from '@mizzen/telemetry';
 import type { AddressSchema } from '@mizzen/xds-api/envoy/config/core/v3/address';
@@ -17,6 +17,11 @@ import {
   TLSProperties_TLSVersion,
   type TLSPropertiesSchema,
 } from '@mizzen/xds-api/envoy/data/accesslog/v3/accesslog';
+import { FILTER_STATE_KEYS } from '../config/filter-state.ts';
+
+const WITHOUT_MESSAGE: ReadonlySet<string> = new Set(
+  Object.values(FILTER_STATE_KEYS).filter((key) => key !== FILTER_STATE_KEYS.dynamicHost && key !== FILTER_STATE_KEYS.dynamicPort),
+);
 
 /** What a configuration asks for beyond the standard properties. Names lower-case. */
 export interface EntryExtras {
@@ -24,6 +29,8 @@ export interface EntryExtras {
   readonly responseHeaders: readonly string[];
   readonly responseTrailers: readonly string[];
   readonly customTags: (info: StreamInfo) => Record<string, string>;
+  /** Keys of filter state. */
+  readonly filterStateObjects: readonly string[];
 }
 
 const PROTOCOLS: Readonly<Record<string, HTTPAccessLogEntry_HTTPVersion>> = {
@@ -35,6 +42,7 @@ const PROTOCOLS: Readonly<Record<string, HTTPAccessLogEntry_HTTPVersion>> = {
 /** A request as the gRPC access log service is told. Source: envoy GrpcCommon::Utility::extractCommonAccessLogProperties (1.40). */
 export function httpLogEntry(info: StreamInfo, extras: EntryExtras): HTTPAccessLogEntry {
   const header = (name: string): string => info.requestHeader(name) ?? '';
+  const upstream = info.upstream?.();
   return create(HTTPAccessLogEntrySchema, {
     commonProperties: commonProperties(info, extras, AccessLogType.DownstreamEnd),
     protocolVersion: PROTOCOLS[info.protocol] ?? HTTPAccessLogEntry_HTTPVersion.PROTOCOL_UNSPECIFIED,
@@ -49,14 +57,18 @@ export function httpLogEntry(info: StreamInfo, extras: EntryExtras): HTTPAccessL
       forwardedFor: header('x-forwarded-for'),
       requestId: info.requestId || header('x-request-id'),
       originalPath: info.originalPath,
-      requestHeadersBytes: BigInt(info.headerBytesReceived ?? 0),
+      requestHeadersBytes: BigInt(info.requestFieldBytes ?? 0),
       requestBodyBytes: BigInt(info.bytesReceived),
       requestHeaders: picked(extras.requestHeaders, info.requestHeader.bind(info)),
       downstreamHeaderBytesReceived: BigInt(info.headerBytesReceived ?? 0),
+      upstreamHeaderBytesSent: BigInt(upstream?.sentHeaderBytes ?? 0),
     },
     response: {
       ...(info.responseCode === 0 ? {} : { responseCode: info.responseCode }),
       responseBodyBytes: BigInt(info.bytesSent),
+      responseHeadersBytes: BigInt(info.responseFieldBytes ?? 0),
+      downstreamHeaderBytesSent: BigInt(info.headerBytesSent ?? 0),
+      upstreamHeaderBytesReceived: BigInt(upstream?.receivedHeaderBytes ?? 0),
       responseHeaders: picked(extras.responseHeaders, info.responseHeader.bind(info)),
       responseTrailers: picked(extras.responseTrailers, info.responseTrailer.bind(info)),
       responseCodeDetails: info.responseCodeDetails,
@@ -87,8 +99,10 @@ function commonProperties(
 ): MessageInitShape<typeof AccessLogCommonSchema> {
   const since = (ms: number | undefined) => (ms === undefined || ms === 0 ? undefined : exactDuration(ms - info.startMonotonicMs));
   const tls = info.downstreamTls?.();
+  const upstream = info.upstream?.();
+  const requestSentMs = info.upstreamRequestSentMs === 0 ? 0 : Math.max(info.upstreamRequestSentMs, info.requestEndMs ?? 0);
+  const responseSentMs = info.responseCode === 0 ? 0 : info.upstreamResponseStartMs || info.endMonotonicMs;
   return {
-    sampleRate: 1,
     accessLogType,
     ...optional('downstreamRemoteAddress', addressOf(info.downstreamRemoteAddress)),
     ...optional('downstreamLocalAddress', addressOf(info.downstreamLocalAddress)),
@@ -100,12 +114,16 @@ function commonProperties(
     ...optional('timeToLastRxByte', since(info.requestEndMs)),
     ...optional('timeToFirstUpstreamTxByte', since(info.upstreamRequestSentMs)),
     ...optional('timeToFirstUpstreamRxByte', since(info.upstreamResponseStartMs)),
+    ...optional('timeToLastUpstreamTxByte', since(requestSentMs)),
+    ...optional('timeToLastUpstreamRxByte', since(upstream?.responseEndMs)),
+    ...optional('timeToFirstDownstreamTxByte', since(responseSentMs)),
     ...optional('timeToLastDownstreamTxByte', since(info.endMonotonicMs)),
     ...optional('duration', since(info.endMonotonicMs)),
     upstreamCluster: info.upstreamCluster,
-    responseFlags: responseFlags(info.flags),
-    metadata: { filterMetadata: Object.fromEntries(info.dynamicMetadata ?? []) as Record<string, JsonObject> },
+    ...optional('responseFlags', info.flags.length === 0 ? undefined : responseFlags(info.flags)),
+    ...optional('metadata', metadataOf(info)),
     upstreamTransportFailureReason: info.upstreamTransportFailureReason,
+    filterStateObjects: filterStateObjects(info, extras.filterStateObjects),
     routeName: info.routeName,
     customTags: extras.customTags(info),
     upstreamRequestAttemptCount: info.upstreamAttempts,
@@ -113,7 +131,28 @@ function commonProperties(
     streamId: info.requestId,
     downstreamWireBytesReceived: BigInt(info.wireBytesReceived),
     downstreamWireBytesSent: BigInt(info.wireBytesSent),
+    upstreamWireBytesSent: BigInt(upstream?.sentWireBytes ?? 0),
+    upstreamWireBytesReceived: BigInt(upstream?.receivedWireBytes ?? 0),
   };
+}
+
+function metadataOf({ dynamicMetadata }: StreamInfo): { filterMetadata: Record<string, JsonObject> } | undefined {
+  if (dynamicMetadata === undefined || dynamicMetadata.size === 0) return undefined;
+  return { filterMetadata: Object.fromEntries(dynamicMetadata) as Record<string, JsonObject> };
+}
+
+/** As Envoy's objects say themselves: those without a message are left out. Source: envoy extractFilterStateData (1.40). */
+function filterStateObjects(info: StreamInfo, keys: readonly string[]): Record<string, Any> {
+  const objects: Record<string, Any> = {};
+  for (const key of keys) {
+    const value = info.filterStateObject?.(key);
+    if (value === undefined || WITHOUT_MESSAGE.has(key)) continue;
+    objects[key] =
+      key === FILTER_STATE_KEYS.dynamicPort
+        ? anyPack(UInt32ValueSchema, create(UInt32ValueSchema, { value: Number(value) }))
+        : anyPack(StringValueSchema, create(StringValueSchema, { value }));
+  }
+  return objects;
 }
 
 /** Monotonic times have fractions of a millisecond; `durationFromMs` takes whole ones. */

@@ -246,9 +246,9 @@ describe('access logs of a collector', () => {
 
   it('refuse what they cannot do, with its place', async () => {
     const hcm =
-      'access_log: [{name: als, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig, common_config: {log_name: all, filter_state_objects_to_log: [x], grpc_service: {envoy_grpc: {cluster_name: up}}}}}]';
+      'access_log: [{name: als, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig, common_config: {log_name: all, grpc_stream_retry_policy: {}, grpc_service: {envoy_grpc: {cluster_name: up}}}}}]';
     await expect(startTraced({ hcm, clusters: [cluster('up', 1)] })).rejects.toThrow(
-      /access_log\[0\]\.typed_config\.common_config\.filter_state_objects_to_log: is not supported/,
+      /access_log\[0\]\.typed_config\.common_config\.grpc_stream_retry_policy: is not supported/,
     );
   });
 });

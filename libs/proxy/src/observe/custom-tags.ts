@@ -29,12 +29,15 @@ function compileTag({ tag, type }: CustomTag): CompiledTag {
     }
     case 'metadata': {
       const { kind, metadataKey, defaultValue } = type.value;
-      if (kind?.kind.case !== undefined && kind.kind.case !== 'request')
-        throw new ConfigError(`metadata.kind.${kind.kind.case}`, 'is not supported by this proxy; use request');
+      const source = kind?.kind.case;
       const keys = metadataKey?.path.map(({ segment }) => segment.value ?? '') ?? [];
       const namespace = metadataKey?.key ?? '';
       if (namespace === '') throw new ConfigError('metadata.metadata_key.key', 'is required');
-      return { tag, value: (info) => metadataText(info.dynamicMetadata?.get(namespace), keys) ?? defaultValue };
+      const read = (info: StreamInfo): unknown =>
+        source === undefined || source === 'request'
+          ? info.dynamicMetadata?.get(namespace)
+          : info.configuredMetadata?.(source === 'host' ? 'endpoint' : source, namespace);
+      return { tag, value: (info) => metadataText(read(info), keys) ?? defaultValue };
     }
     default:
       throw new ConfigError(type.case ?? '', 'is not supported by this proxy; use literal, request_header, environment or metadata');

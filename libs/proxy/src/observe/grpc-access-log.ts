@@ -52,6 +52,7 @@ export function httpGrpcLog(config: HttpGrpcAccessLogConfig, context: CollectorC
     responseHeaders: lower(config.additionalResponseHeadersToLog),
     responseTrailers: lower(config.additionalResponseTrailersToLog),
     customTags: customTags(common),
+    filterStateObjects: common.filterStateObjectsToLog,
   };
   return remoteLog<HTTPAccessLogEntry>(common, context, {
     entry: (info) => httpLogEntry(info, extras),
@@ -62,7 +63,13 @@ export function httpGrpcLog(config: HttpGrpcAccessLogConfig, context: CollectorC
 /** The same for connections. */
 export function tcpGrpcLog(config: TcpGrpcAccessLogConfig, context: CollectorContext): RemoteLog {
   const common = requireCommon(config.commonConfig);
-  const extras: EntryExtras = { requestHeaders: [], responseHeaders: [], responseTrailers: [], customTags: customTags(common) };
+  const extras: EntryExtras = {
+    requestHeaders: [],
+    responseHeaders: [],
+    responseTrailers: [],
+    customTags: customTags(common),
+    filterStateObjects: common.filterStateObjectsToLog,
+  };
   return remoteLog<TCPAccessLogEntry>(common, context, {
     entry: (info) => tcpLogEntry(info, extras),
     entries: (logEntry) => ({ case: 'tcpLogs', value: { logEntry: [...logEntry] } }),
@@ -119,8 +126,6 @@ export function batchedLog<E>(
 function requireCommon(common: CommonGrpcAccessLogConfig | undefined): CommonGrpcAccessLogConfig {
   if (common === undefined) throw new ConfigError('common_config', 'is required');
   if (common.logName === '') throw new ConfigError('common_config.log_name', 'is required');
-  if (common.filterStateObjectsToLog.length > 0)
-    throw new ConfigError('common_config.filter_state_objects_to_log', 'is not supported: this proxy has no filter state; remove it');
   if (common.grpcStreamRetryPolicy !== undefined)
     throw new ConfigError('common_config.grpc_stream_retry_policy', 'is not supported by this proxy; remove it');
   return common;

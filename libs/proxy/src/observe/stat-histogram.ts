@@ -57,26 +57,32 @@ export class StatHistogram {
   /** How many values were in buckets that end at `bound` or below: what Prometheus is given. */
   countUpTo(bound: number): number {
     let total = this.#zeros;
-    this.#eachBucket((lower, width, count) => {
+    this.eachBucket((lower, width, count) => {
       if (lower + width <= bound * (1 + 1e-9)) total += count;
     });
     return total;
   }
 
-  /** The value below which `percent` of the values are, interpolated within a bucket; NaN without values. */
+  /**
+   * The value that `percent` of the values do not exceed: that of the nearest rank, where the values of a bucket lie evenly within it; NaN
+   * without values. Source: libcircllhist, whose quantiles Envoy 1.40 prints.
+   */
   quantile(percent: number): number {
     if (this.count === 0) return Number.NaN;
-    const rank = (percent / 100) * this.count;
+    const rank = Math.max(1, Math.ceil((percent / 100) * this.count - 1e-9));
     let seen = this.#zeros;
-    if (seen > 0 && rank <= seen) return 0;
+    if (rank <= seen) return 0;
     let found: number | undefined;
-    let last = 0;
-    this.#eachBucket((lower, width, count) => {
-      if (found === undefined && seen + count >= rank) found = lower + width * Math.max(0, (rank - seen) / count);
+    this.eachBucket((lower, width, count) => {
+      if (found === undefined && seen + count >= rank) found = lower + (width * (rank - seen)) / (count + 1);
       seen += count;
-      last = lower + width;
     });
-    return found ?? last;
+    return found ?? Number.NaN;
+  }
+
+  /** Those that were counted as 0. */
+  get zeros(): number {
+    return this.#zeros;
   }
 
   /** What a structured clone keeps. */
@@ -100,6 +106,20 @@ export class StatHistogram {
     });
   }
 
+  /** Takes away what this histogram had recorded at an earlier time; all of it where it was cleared since. */
+  subtract({ count, sum, zeros, decades }: HistogramState): void {
+    if (count > this.count) return;
+    this.count -= count;
+    this.sum -= sum;
+    this.#zeros -= zeros;
+    decades.forEach((counts, decade) => {
+      const own = this.#decades[decade];
+      counts?.forEach((value, index) => {
+        if (own !== undefined) own[index] = (own[index] as number) - value;
+      });
+    });
+  }
+
   clear(): void {
     this.count = 0;
     this.sum = 0;
@@ -107,12 +127,14 @@ export class StatHistogram {
     this.#decades.length = 0;
   }
 
-  #eachBucket(visit: (lower: number, width: number, count: number) => void): void {
+  /** The buckets above 0 that hold something, from the lowest on. */
+  eachBucket(visit: (lower: number, width: number, count: number) => void): void {
     this.#decades.forEach((counts, decade) => {
       if (counts === undefined) return;
+      const scale = 10 ** (decade + LOWEST_EXPONENT);
       const width = 10 ** (decade + LOWEST_EXPONENT - 1);
       counts.forEach((count, index) => {
-        if (count > 0) visit((index + 10) * width, width, count);
+        if (count > 0) visit(((index + 10) / 10) * scale, width, count);
       });
     });
   }

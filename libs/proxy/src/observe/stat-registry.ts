@@ -1,3 +1,4 @@
+import { openConnections } from './open-connections.ts';
 import type { StatHistogram } from './stat-histogram.ts';
 
 /**
@@ -37,9 +38,12 @@ export class StatRegistry {
   }
 
   *scopes(): Generator<StatScope> {
+    openConnections.countAll();
     for (const { scope, names } of this.#known.values()) {
       const values = scope.values.deref();
-      if (values !== undefined) yield { prefix: scope.prefix, tags: scope.tags, names, values };
+      if (values === undefined) continue;
+      const codes = (values as CountedCodes).responseCodes;
+      yield { prefix: scope.prefix, tags: scope.tags, names, values, ...(codes === undefined ? undefined : codeCounters(codes)) };
     }
     for (const source of this.#sources) yield* source();
   }
@@ -87,6 +91,16 @@ export interface StatNames {
 export type Counts<N extends StatNames> = { -readonly [K in keyof N['counters'] | keyof N['gauges']]: number } & {
   -readonly [K in keyof N['histograms']]: StatHistogram | undefined;
 };
+
+/** Counts that have beside their names how often each status came: `upstream_rq_200`, from the first answer on. */
+export interface CountedCodes {
+  responseCodes?: Map<number, number> | undefined;
+}
+
+/** What a scope says of them. */
+export function codeCounters(codes: Map<number, number>): Pick<StatScope, 'more' | 'clearMore'> {
+  return { more: [...codes].map(([status, count]) => [`upstream_rq_${status}`, count] as const), clearMore: () => codes.clear() };
+}
 
 let lastId = 0;
 

@@ -62,75 +62,138 @@ function sumOf(a: StatHistogram | undefined, b: StatHistogram): StatHistogram {
   return sum;
 }
 
+/** What of a histogram came of late; undefined where nothing did. */
+export type Recent = (name: string, whole: StatHistogram) => StatHistogram | undefined;
+
+const nothingRecent: Recent = () => undefined;
+
 /** `name: value` a line, histograms at the end. Source: envoy docs, "GET /stats" (1.40). */
-export function statsText(stats: readonly Stat[], buckets: HistogramView): string {
+export function statsText(stats: readonly Stat[], view: HistogramView, recent: Recent = nothingRecent): string {
   let numbers = '';
   let histograms = '';
   for (const { name, value, histogram } of stats) {
     if (histogram === undefined) numbers += `${name}: ${value}\n`;
-    else histograms += `${name}: ${histogramText(histogram, buckets)}\n`;
+    else histograms += `${name}:${histogramText(histogram, recent(name, histogram), view)}\n`;
   }
   return numbers + histograms;
 }
 
-/** How histograms are shown: quantiles, or counts of buckets. */
-export type HistogramView = 'quantiles' | 'cumulative' | 'disjoint';
+/** How histograms are shown: quantiles, counts of Envoy's buckets, or the buckets as they are kept. */
+export type HistogramView = 'quantiles' | 'cumulative' | 'disjoint' | 'detailed';
 
-// Envoy prints the last interval and all time; here there is all time alone, and Envoy's word for an interval without values.
-function histogramText(histogram: StatHistogram, view: HistogramView): string {
-  if (histogram.count === 0) return 'No recorded values';
-  if (view === 'quantiles') return QUANTILES.map((percent) => `P${percent}(nan,${round(histogram.quantile(percent))})`).join(' ');
-  return bucketCounts(histogram, view)
-    .map(([bound, count]) => `B${bound}(0,${count})`)
-    .join(' ');
+function histogramText(whole: StatHistogram, recent: StatHistogram | undefined, view: HistogramView): string {
+  if (whole.count === 0) return ' No recorded values';
+  if (view === 'detailed')
+    return `\n  totals=${keptBuckets(whole).map(keptText).join(', ')}\n  intervals=${keptBuckets(recent).map(keptText).join(', ')}\n  summary=${quantilesText(whole, recent)}`;
+  if (view === 'quantiles') return ` ${quantilesText(whole, recent)}`;
+  const lately = bucketCounts(recent, view);
+  const counts = bucketCounts(whole, view).map(([bound, count], index) => `B${general(bound)}(${lately[index]?.[1] ?? 0},${count})`);
+  return ` ${counts.join(' ')}`;
 }
 
-function bucketCounts(histogram: StatHistogram, view: 'cumulative' | 'disjoint'): readonly (readonly [bound: number, count: number])[] {
+function quantilesText(whole: StatHistogram, recent: StatHistogram | undefined): string {
+  return QUANTILES.map((percent) => `P${percent}(${recent?.quantile(percent) ?? 'nan'},${whole.quantile(percent)})`).join(' ');
+}
+
+/** As C's %g prints what is a whole number or has few digits. */
+function general(value: number): string {
+  return value < 1e6 ? String(value) : value.toExponential().replace(/e\+(\d)$/, 'e+0$1');
+}
+
+function bucketCounts(
+  histogram: StatHistogram | undefined,
+  view: 'cumulative' | 'disjoint',
+): readonly (readonly [bound: number, count: number])[] {
   let before = 0;
   return DEFAULT_BUCKETS.map((bound) => {
-    const upTo = histogram.countUpTo(bound);
+    const upTo = histogram?.countUpTo(bound) ?? 0;
     const count = view === 'cumulative' ? upTo : upTo - before;
     before = upTo;
     return [bound, count] as const;
   });
 }
 
+interface KeptBucket {
+  readonly lower_bound: number;
+  readonly width: number;
+  readonly count: number;
+}
+
+function keptBuckets(histogram: StatHistogram | undefined): readonly KeptBucket[] {
+  if (histogram === undefined) return [];
+  const buckets: KeptBucket[] = histogram.zeros === 0 ? [] : [{ lower_bound: 0, width: 0, count: histogram.zeros }];
+  histogram.eachBucket((lower_bound, width, count) => buckets.push({ lower_bound, width, count }));
+  return buckets;
+}
+
+function keptText({ lower_bound, width, count }: KeptBucket): string {
+  return `${lower_bound},${width}:${count}`;
+}
+
 /** Envoy's JSON: numbers in one list, histograms in one object at its end. */
-export function statsJson(stats: readonly Stat[], view: HistogramView): object {
+export function statsJson(stats: readonly Stat[], view: HistogramView, recent: Recent = nothingRecent): object {
   const numbers: object[] = stats.filter(({ histogram }) => histogram === undefined).map(({ name, value }) => ({ name, value }));
-  const histograms = stats.filter(({ histogram }) => histogram !== undefined);
-  if (histograms.length === 0) return { stats: numbers };
-  if (view === 'quantiles') {
-    const computed_quantiles = histograms.map(({ name, histogram }) => ({
-      name,
-      values: QUANTILES.map((percent) => ({ interval: null, cumulative: finite((histogram as StatHistogram).quantile(percent)) })),
-    }));
-    numbers.push({ histograms: { supported_quantiles: QUANTILES, computed_quantiles } });
-  } else {
-    numbers.push({
-      histograms: histograms.map(({ name, histogram }) => ({
-        name,
-        buckets: bucketCounts(histogram as StatHistogram, view).map(([upper_bound, cumulative]) => ({
-          upper_bound,
-          interval: 0,
-          cumulative,
-        })),
-      })),
-    });
-  }
+  const histograms = stats.flatMap(({ name, histogram }) =>
+    histogram === undefined ? [] : [{ name, whole: histogram, recent: recent(name, histogram) }],
+  );
+  if (histograms.length > 0) numbers.push({ histograms: histogramsJson(histograms, view) });
   return { stats: numbers };
 }
 
+interface NamedHistogram {
+  readonly name: string;
+  readonly whole: StatHistogram;
+  readonly recent: StatHistogram | undefined;
+}
+
+function histogramsJson(histograms: readonly NamedHistogram[], view: HistogramView): object {
+  switch (view) {
+    case 'quantiles':
+      return {
+        supported_quantiles: QUANTILES,
+        computed_quantiles: histograms.map((each) => ({ name: each.name, values: quantilesJson(each) })),
+      };
+    case 'detailed':
+      return {
+        supported_percentiles: QUANTILES,
+        details: histograms.map((each) => ({
+          name: each.name,
+          totals: keptBuckets(each.whole),
+          intervals: keptBuckets(each.recent),
+          percentiles: quantilesJson(each),
+        })),
+      };
+    default:
+      return histograms.map(({ name, whole, recent }) => {
+        const lately = bucketCounts(recent, view);
+        return {
+          name,
+          buckets: bucketCounts(whole, view).map(([upper_bound, cumulative], index) => ({
+            upper_bound,
+            interval: lately[index]?.[1] ?? 0,
+            cumulative,
+          })),
+        };
+      });
+  }
+}
+
+function quantilesJson({ whole, recent }: NamedHistogram): readonly object[] {
+  return QUANTILES.map((percent) => ({ cumulative: finite(whole.quantile(percent)), interval: finite(recent?.quantile(percent)) }));
+}
+
 /** `envoy_cluster_upstream_rq_total{envoy_cluster_name="…"}`, a TYPE line for each name. Source: envoy PrometheusStatsFormatter (1.40). */
-export function statsPrometheus(stats: readonly Stat[], policy: StatsPolicy): string {
-  const families = new Map<string, { readonly kind: StatKind; lines: string }>();
+export function statsPrometheus(stats: readonly Stat[], policy: StatsPolicy, showsQuantiles = false): string {
+  const families = new Map<string, { readonly kind: StatKind | 'summary'; lines: string }>();
   for (const stat of stats) {
     const tagged = policy.split(stat.name, stat.known);
     const metric = `envoy_${sanitize(tagged.name)}`;
-    const family = families.get(metric) ?? { kind: stat.kind, lines: '' };
+    const kind = stat.kind === 'histogram' && showsQuantiles ? 'summary' : stat.kind;
+    const family = families.get(metric) ?? { kind, lines: '' };
     families.set(metric, family);
     const labels = labelText(tagged);
     if (stat.histogram === undefined) family.lines += `${metric}${labels === '' ? '' : `{${labels}}`} ${stat.value}\n`;
+    else if (showsQuantiles) family.lines += summaryLines(metric, labels, stat.histogram);
     else
       family.lines += histogramLines(metric, labels, { histogram: stat.histogram, bounds: policy.bucketsOf(stat.name) ?? DEFAULT_BUCKETS });
   }
@@ -152,6 +215,15 @@ function histogramLines(
   return `${text}${metric}_sum${braces} ${histogram.sum}\n${metric}_count${braces} ${histogram.count}\n`;
 }
 
+function summaryLines(metric: string, labels: string, histogram: StatHistogram): string {
+  const prefix = labels === '' ? '' : `${labels},`;
+  let text = '';
+  for (const percent of QUANTILES)
+    text += `${metric}{${prefix}quantile="${Number((percent / 100).toPrecision(4))}"} ${histogram.quantile(percent)}\n`;
+  const braces = labels === '' ? '' : `{${labels}}`;
+  return `${text}${metric}_sum${braces} ${histogram.sum}\n${metric}_count${braces} ${histogram.count}\n`;
+}
+
 function labelText({ tags }: TaggedName): string {
   return tags.map(([name, value]) => `${sanitize(name)}="${escapeLabel(value)}"`).join(',');
 }
@@ -164,10 +236,7 @@ function escapeLabel(value: string): string {
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }
 
-function round(value: number): number {
-  return Number(value.toPrecision(6));
-}
-
-function finite(value: number): number | null {
-  return Number.isFinite(value) ? round(value) : null;
+/** JSON has no word for what is no number. */
+function finite(value = Number.NaN): number | null {
+  return Number.isFinite(value) ? value : null;
 }

@@ -2,6 +2,8 @@ import { create, fromJson } from '@bufbuild/protobuf';
 import { describe, expect, it } from '@jest/globals';
 import { StatsConfigSchema } from '@mizzen/xds-api/envoy/config/metrics/v3/stats';
 import { CLUSTER_STATS, countUpstreamResponse, createClusterStats } from './cluster-stats.ts';
+import { HistogramIntervals } from './histogram-intervals.ts';
+import { openConnections } from './open-connections.ts';
 import { StatHistogram } from './stat-histogram.ts';
 import { defineStats, StatRegistry } from './stat-registry.ts';
 import { compileStatsPolicy } from './stat-tags.ts';
@@ -124,7 +126,7 @@ describe('statistics', () => {
     for (const ms of [0, 1, 1, 30]) stats.upstreamRqTime.record(ms);
     const found = readStats(registry, everything, { kinds: ['histogram'] });
     expect(statsText(found, 'quantiles')).toMatch(
-      /^cluster\.a\.upstream_rq_time: P0\(nan,0\) P25\(nan,0\) P50\(nan,1\.05\) P75\(nan,1\.1\) /,
+      /^cluster\.a\.upstream_rq_time: P0\(nan,0\) P25\(nan,0\) P50\(nan,1\.0333333333333334\) P75\(nan,1\.0666666666666667\) /,
     );
     expect(statsText(found, 'cumulative')).toMatch(
       /^cluster\.a\.upstream_rq_time: B0\.5\(0,1\) B1\(0,1\) B5\(0,3\) B10\(0,3\) B25\(0,3\) B50\(0,4\)/,
@@ -151,10 +153,60 @@ describe('StatHistogram', () => {
   it('keeps two digits of any size of value', () => {
     const histogram = new StatHistogram();
     for (const value of [0.25, 12, 123_456, 9_999_999]) histogram.record(value);
-    expect(histogram.quantile(25)).toBeCloseTo(0.26, 5);
-    expect(histogram.quantile(50)).toBeCloseTo(13, 5);
-    expect(histogram.quantile(75)).toBeCloseTo(130_000, 0);
-    expect(histogram.quantile(100)).toBeCloseTo(10_000_000, 0);
+    expect(histogram.quantile(25)).toBeCloseTo(0.255, 5);
+    expect(histogram.quantile(50)).toBeCloseTo(12.5, 5);
+    expect(histogram.quantile(75)).toBeCloseTo(125_000, 0);
+    expect(histogram.quantile(100)).toBeCloseTo(9_950_000, 0);
     expect(histogram.countUpTo(100)).toBe(2);
+  });
+
+  // As Envoy 1.40 printed these values.
+  it('has the quantiles that Envoy has', () => {
+    const histogram = new StatHistogram();
+    const values = [...Array(52).fill(0), 1, 1, 2, 2, 2, 3, 3, 41] as readonly number[];
+    for (const value of values) histogram.record(value);
+    expect([75, 90, 95, 99, 100].map((percent) => histogram.quantile(percent))).toEqual([0, 1.0666666666666667, 2.075, 41.5, 41.5]);
+  });
+
+  it('shows what was recorded of late beside all of it', () => {
+    const { registry, stats } = registryWithCluster('a');
+    const histogram = new StatHistogram();
+    stats.upstreamRqTime = histogram;
+    const intervals = new HistogramIntervals(registry);
+    const show = (nowMs: number): string =>
+      statsText(readStats(registry, everything, { kinds: ['histogram'] }), 'detailed', intervals.look(nowMs));
+    histogram.record(7);
+    expect(show(0)).toMatch(/totals=7,0.1:1\n {2}intervals=\n {2}summary=P0\(nan,7.05\)/);
+    histogram.record(0);
+    expect(show(1000)).toContain('intervals=\n');
+    expect(show(5000)).toMatch(/totals=0,0:1, 7,0.1:1\n {2}intervals=0,0:1\n {2}summary=P0\(0,0\)/);
+    histogram.record(20);
+    expect(show(9000)).toContain('intervals=0,0:1, 20,1:1\n');
+    expect(show(10_000)).toContain('intervals=20,1:1\n');
+    histogram.clear();
+    expect(show(11_000)).toContain('No recorded values');
+  });
+});
+
+describe('bytes of open connections', () => {
+  it('are counted when somebody looks, and once', () => {
+    const registry = new StatRegistry();
+    const counts = registry.counts(defineStats({ counters: { bytes: 'bytes' } }), { prefix: 'x' });
+    let passed = 0;
+    let counted = 0;
+    const connection = {
+      countBytes() {
+        counts.bytes += passed - counted;
+        counted = passed;
+      },
+    };
+    const bytes = (): number | undefined => readStats(registry, everything)[0]?.value;
+    openConnections.add(connection);
+    passed = 5;
+    expect([bytes(), bytes()]).toEqual([5, 5]);
+    passed = 9;
+    openConnections.remove(connection);
+    passed = 11;
+    expect(bytes()).toBe(9);
   });
 });

@@ -57,6 +57,9 @@ export function createStreamInfo(connection: DownstreamConnection, clock: Clock)
     dynamicMetadata: metadata === undefined ? undefined : new Map(Object.entries(metadata)),
     connectionId: connection.id,
     downstreamDirectRemoteAddress: addressText(connection.remoteAddress),
+    downstreamDirectLocalAddress: connection.directLocalAddress === undefined ? '' : addressText(connection.directLocalAddress),
+    filterChainName: connection.filterChainName ?? '',
+    filterStateObject: (key) => connection.filterState?.objects?.get(key)?.value,
     downstreamTls: () => tlsFactsOf(connection),
   };
 }

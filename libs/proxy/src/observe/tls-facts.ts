@@ -1,32 +1,44 @@
 import type { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { CertificateFacts, TlsFacts } from '@mizzen/telemetry';
 import type { DownstreamConnection } from '../contract.ts';
+import { encodedSession, peerX509Certificate } from '../tls/peer-certificate.ts';
 import { parseSubjectAltNames } from '../tls/subject-alt-names.ts';
 
-const known = new WeakMap<DownstreamConnection, TlsFacts>();
+const known = new WeakMap<Socket, TlsFacts>();
 
 /** What access logs print of a connection's TLS; read from the socket once, when somebody asks. undefined without TLS. */
-export function tlsFactsOf(connection: DownstreamConnection): TlsFacts | undefined {
-  if (connection.tls === undefined) return undefined;
-  let facts = known.get(connection);
-  if (facts === undefined) {
-    facts = readFacts(connection.socket as TLSSocket);
-    known.set(connection, facts);
-  }
+export function tlsFactsOf({ tls, socket }: DownstreamConnection): TlsFacts | undefined {
+  return tls === undefined ? undefined : tlsFactsOfSocket(socket);
+}
+
+/** The same of any socket: undefined for one without TLS. */
+export function tlsFactsOfSocket(socket: Socket): TlsFacts | undefined {
+  let facts = known.get(socket);
+  if (facts !== undefined) return facts;
+  if ((socket as Partial<TLSSocket>).getProtocol === undefined) return undefined;
+  facts = readFacts(socket as TLSSocket);
+  known.set(socket, facts);
   return facts;
 }
 
 // A socket that is closed already tells nothing more.
 function readFacts(socket: TLSSocket): TlsFacts {
-  const session = socket.getSession?.();
+  const session = encodedSession(socket);
   return {
     version: socket.getProtocol?.() ?? '',
     cipher: socket.getCipher?.()?.standardName ?? '',
     sessionId: session === undefined ? '' : sessionIdOf(session),
-    peer: certificateFacts(socket.getPeerX509Certificate?.()),
+    group: groupOf(socket),
+    peer: certificateFacts(peerX509Certificate(socket)),
     local: certificateFacts(socket.getX509Certificate?.()),
   };
+}
+
+function groupOf(socket: TLSSocket): string {
+  const info = socket.getEphemeralKeyInfo?.();
+  return info !== null && info !== undefined && 'name' in info ? String(info.name) : '';
 }
 
 /**

@@ -30,6 +30,7 @@ export function compileTracer(message: Tracing, context: TracingContext, listene
     overallSamplingRatio: ratio('global_enabled', message.overallSampling?.value),
     maxPathTagLength: message.maxPathTagLength ?? 256,
     isVerbose: message.verbose,
+    spawnsUpstreamSpans: message.spawnUpstreamSpan ?? false,
     customTags: compileCustomTags(message.customTags),
     ...within('provider.typed_config', () => compileProvider(provider, context)),
   });

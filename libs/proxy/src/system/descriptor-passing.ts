@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import { MizzenError } from '@mizzen/core';
 import { type Libc, loadLibc } from './libc.ts';
 
@@ -20,6 +21,8 @@ export interface DescriptorChannel {
   send(text: string): void;
   /** The next message with the descriptors that came with it; '' at the end. */
   receive(): { readonly text: string; readonly descriptors: readonly number[] };
+  /** The channel as a stream of Node's, for what comes later; afterwards it is used for nothing else. */
+  stream(): Socket;
   close(): void;
 }
 
@@ -53,6 +56,7 @@ export function connectChannel(name: string): DescriptorChannel | undefined {
       if (length < 0) throw new MizzenError('MIZZEN_ADDRESS', `the process before this one did not answer: error ${libc.errno()}`);
       return { text: data.toString('utf8', 0, length), descriptors: readDescriptors(parts.control, header.readUInt32LE(40)) };
     },
+    stream: () => new Socket({ fd: socket }),
     close: () => void close(socket),
   };
 }

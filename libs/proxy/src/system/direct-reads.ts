@@ -1,7 +1,8 @@
 import { Socket } from 'node:net';
+import { type StreamBinding, type StreamHandle, streamBinding, streamHandle } from './stream-handles.ts';
 
 /** Takes what is read. The bytes are overwritten by the next read: what is kept of them must be copied before this returns. */
-export type ReadTaker = (bytes: Buffer) => void;
+export type ReadTaker = (buffer: Buffer, count: number) => void;
 
 /** Lets the owner of a direct read say where the next one goes. */
 export interface DirectReads {
@@ -28,30 +29,48 @@ function findFields(): SocketFields | undefined {
 
 /**
  * Reads a paused socket into memory of ours, without the stream in between: what `onread` does for connections that Node opens, also for
- * accepted ones and at any time. What was read before comes out of `socket.read()` and must be taken first. 'end', 'close' and 'error' come as
- * ever, `pause` and `resume` work. undefined where the socket is none of the kernel's or Node has no such means; then there is 'data'.
+ * accepted ones and at any time, and anew for a socket that changed hands. What was read before comes out of `socket.read()` and must be taken
+ * first. 'end', 'close' and 'error' come as ever, `pause` and `resume` work; `socket.setTimeout` hears of no reads. undefined where the socket
+ * is none of the kernel's or Node has no such means; then there is 'data'.
  */
 export function readDirectly(socket: Socket, buffer: Buffer, take: ReadTaker): DirectReads | undefined {
-  const handle = (socket as unknown as { readonly _handle?: { useUserBuffer?: (buffer: Buffer) => void } | null })._handle;
-  if (fields === undefined || handle?.useUserBuffer === undefined) return undefined;
+  const handle = streamHandle(socket);
+  if (fields === undefined || handle === undefined) return undefined;
   const own = socket as unknown as Record<symbol, unknown>;
   let current = buffer;
   let next: Buffer | undefined;
-  own[fields.buffer] = buffer;
-  own[fields.callback] = (count: number): boolean => {
-    take(count === current.length ? current : current.subarray(0, count));
-    return !socket.isPaused();
-  };
-  own[fields.nextBuffer] = (): Buffer | undefined => {
+  const takeNext = (): Buffer | undefined => {
     if (next === undefined) return undefined;
     current = next;
     next = undefined;
+    own[fields.buffer] = current;
     return current;
   };
+  // By these the socket knows how it is read, above all when it is paused; where the handle does not show its own, they also read it.
+  own[fields.buffer] = buffer;
+  own[fields.callback] = (count: number): boolean => {
+    take(current, count);
+    return !socket.isPaused();
+  };
+  own[fields.nextBuffer] = takeNext;
   handle.useUserBuffer(buffer);
+  if (streamBinding !== undefined)
+    readHandle(handle, streamBinding, (count) => {
+      take(current, count);
+      return next === undefined ? undefined : takeNext();
+    });
   return {
     readInto(wanted) {
       next = wanted === current ? undefined : wanted;
     },
+  };
+}
+
+/** Ends and errors go to Node's own reader. A socket that is paused or destroyed has stopped its handle, or taken this reader from it. */
+function readHandle(handle: StreamHandle, { state, readCount }: StreamBinding, take: (count: number) => Buffer | undefined): void {
+  const { onread } = handle;
+  handle.onread = function (bytes) {
+    const count = state[readCount] as number;
+    return count > 0 ? take(count) : onread.call(this, bytes);
   };
 }

@@ -77,12 +77,12 @@ export class Pump {
     this.#reads?.readInto(shared);
   }
 
-  readonly #onRead = (bytes: Buffer): void => {
+  readonly #onRead = (buffer: Buffer, count: number): void => {
     if (this.#isDiscarding) return;
-    const { buffer } = bytes;
-    if (buffer === this.#bulk?.buffer) this.#passBulk(bytes);
+    const bytes = count === buffer.length ? buffer : buffer.subarray(0, count);
+    if (buffer === this.#bulk) this.#passBulk(bytes);
     else {
-      this.#countLargeReads(bytes.length);
+      this.#countLargeReads(count);
       this.#pass(Buffer.from(bytes));
     }
   };

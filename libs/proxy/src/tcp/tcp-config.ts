@@ -11,6 +11,7 @@ import {
 } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
 import { HashPolicySchema } from '@mizzen/xds-api/envoy/type/v3/hash_policy';
 import { ConfigError, within } from '../config/config-error.ts';
+import { FILTER_STATE_KEYS } from '../config/filter-state.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { durationMs } from '../config/values.ts';
 import type { DownstreamConnection } from '../contract.ts';
@@ -116,8 +117,10 @@ function hashOfSource({ remoteAddress }: DownstreamConnection): bigint | undefin
 function compileRoutes(message: TcpProxy, random: Random): TcpProxyConfig['chooseRoute'] {
   const ofAll = metadataOf(message.metadataMatch, 'metadata_match');
   const choose = compileClusterChoice(message, { ofAll, random });
-  return ({ filterState }) =>
-    filterState?.clusterName === undefined ? choose() : { clusterName: filterState.clusterName, metadataMatch: ofAll };
+  return ({ filterState }) => {
+    const clusterName = filterState?.clusterName ?? filterState?.objects?.get(FILTER_STATE_KEYS.tcpProxyCluster)?.value;
+    return clusterName === undefined ? choose() : { clusterName, metadataMatch: ofAll };
+  };
 }
 
 function compileClusterChoice(

@@ -1,6 +1,7 @@
 import type { StreamInfo } from '@mizzen/telemetry';
 import type { TcpProxy } from '@mizzen/xds-api/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy';
 import type { DownstreamConnection, ListenerInfo, NetworkFilter, ProxyContext, Refusal } from '../contract.ts';
+import { Roster } from '../http/roster.ts';
 import { wheelOf } from '../http/timer-wheel.ts';
 import type { PoolRuntime } from '../http/upstream-pool.ts';
 import { type Counts, defineStats } from '../observe/stat-registry.ts';
@@ -70,7 +71,7 @@ export function createTcpProxy(message: TcpProxy, options: TcpProxyOptions): Net
 
 class TcpProxyFilter implements NetworkFilter {
   readonly #runtime: TcpRuntime;
-  readonly #sessions = new Set<TcpSession>();
+  readonly #sessions = new Roster<TcpSession>();
 
   constructor(runtime: TcpRuntime) {
     this.#runtime = runtime;
@@ -92,8 +93,8 @@ class TcpProxyFilter implements NetworkFilter {
   drain(): void {}
 
   #open(connection: DownstreamConnection): TcpSession {
-    const session = new TcpSession(connection, this.#runtime, () => this.#sessions.delete(session));
-    this.#sessions.add(session);
+    const session = new TcpSession(connection, this.#runtime, () => this.#sessions.leave(seat));
+    const seat = this.#sessions.join(session);
     this.#runtime.stats.downstreamCxTotal++;
     return session;
   }

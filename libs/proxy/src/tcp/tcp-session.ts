@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net';
-import type { Timer } from '@mizzen/core';
-import type { StreamInfo } from '@mizzen/telemetry';
+import type { JsonObject } from '@bufbuild/protobuf';
+import { joinHostPort, type Timer } from '@mizzen/core';
+import type { MetadataSource, StreamInfo, UpstreamFacts } from '@mizzen/telemetry';
+import { reserveConnection } from '../cluster/active-counts.ts';
+import { FILTER_STATE_KEYS, sharedObjects } from '../config/filter-state.ts';
 import type {
   ConnectHandler,
   DownstreamConnection,
@@ -10,7 +13,11 @@ import type {
   UpstreamConnecting,
   UpstreamEndpoint,
 } from '../contract.ts';
+import { connectionNeeds, proxyHeaderOf } from '../http/connection-needs.ts';
+import { transportFailure } from '../http/transport-failure.ts';
+import { askedName } from '../listener/sni-forward-proxy.ts';
 import { createStreamInfo } from '../observe/stream-info.ts';
+import { factsOfConnect } from '../observe/upstream-facts.ts';
 import { exchangeMetadata } from './metadata-exchange.ts';
 import { Pump } from './pump.ts';
 import type { TcpRoute } from './tcp-config.ts';
@@ -34,6 +41,8 @@ export class TcpSession {
   #cluster: UpstreamCluster | undefined;
   #route: TcpRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
+  readonly #tried: UpstreamEndpoint[] = [];
+  #requestedMs = 0;
   /** From downstream to upstream, and back. */
   #pumps: readonly [Pump, Pump] | undefined;
   #lastActivityMs: number;
@@ -47,6 +56,8 @@ export class TcpSession {
     this.#onClosed = onClosed;
     this.#info = createStreamInfo(connection, runtime.context.clock);
     this.#info.peer = connection.filterState?.peer;
+    this.#info.upstream = () => this.#upstreamFacts();
+    this.#info.configuredMetadata = (source, namespace) => this.#metadataOf(source)?.[namespace];
     this.#observer = runtime.observer.onConnection(this.#info);
     this.#lastActivityMs = this.#info.startMonotonicMs;
     this.#lastLogMs = this.#info.startMonotonicMs;
@@ -71,6 +82,7 @@ export class TcpSession {
       return;
     }
     this.#cluster = cluster;
+    this.#info.upstreamClusterAlias = cluster.observabilityName;
     this.#tick();
     this.#connect(1);
   }
@@ -83,7 +95,10 @@ export class TcpSession {
   }
 
   #handOver(name: string): void {
-    if (!this.#runtime.context.handToInternalListener(name, this.#connection)) this.#fail('upstreamConnectionFailure');
+    const { filterState, ...rest } = this.#connection;
+    const objects = sharedObjects(filterState?.objects ?? []);
+    const handed: DownstreamConnection = { ...rest, ...(objects && { filterState: { objects } }) };
+    if (!this.#runtime.context.handToInternalListener(name, handed)) this.#fail('upstreamConnectionFailure');
     else this.#observer.onUpstream();
   }
 
@@ -93,16 +108,22 @@ export class TcpSession {
     const endpoint = this.#chooseEndpoint(cluster);
     if (endpoint === undefined) return;
     this.#endpoint = endpoint;
+    this.#tried.push(endpoint);
+    this.#requestedMs = this.#runtime.context.clock.monotonic();
     this.#info.upstreamHost = endpoint.addressText;
     this.#info.upstreamAttempts = attempt;
     if (listener.direction !== 'inbound') this.#info.peer = endpoint.peer;
-    const { remoteAddress: source, localAddress: destination, filterState } = this.#connection;
+    const objects = this.#connection.filterState?.objects;
     const handler: ConnectHandler = {
-      proxyHeader: filterState?.proxyHeader ?? { addresses: { source, destination }, tlvs: [] },
+      needs: connectionNeeds(cluster, {
+        authority: undefined,
+        filterState: objects === undefined ? undefined : (key) => objects.get(key)?.value,
+        proxyHeader: proxyHeaderOf(this.#connection),
+      }),
       onConnected: (socket, tls) => this.#onConnected(socket, tls),
-      onFailed: ({ reason, isTls }) => {
+      onFailed: (failure) => {
         endpoint.onFailure();
-        if (isTls) this.#info.upstreamTransportFailureReason = reason;
+        this.#info.upstreamTransportFailureReason = transportFailure(failure).replaceAll(' ', '_');
         if (attempt < config.maxConnectAttempts) this.#connect(attempt + 1);
         else {
           cluster.stats.upstreamRqRetryLimitExceeded++;
@@ -121,20 +142,28 @@ export class TcpSession {
   /** undefined: there is none, and the connection is closed. */
   #chooseEndpoint(cluster: UpstreamCluster): UpstreamEndpoint | undefined {
     const previous = this.#endpoint;
-    if (cluster.active.connections >= cluster.limits.maxConnections) {
-      cluster.stats.upstreamCxOverflow++;
-      this.#fail('upstreamOverflow');
-      return undefined;
-    }
+    if (cluster.active.connections >= cluster.limits.maxConnections) return this.#overflow(cluster);
     const endpoint = cluster.chooseEndpoint({
       hash: this.#runtime.config.hash(this.#connection),
       metadataMatch: this.#route?.metadataMatch,
       isExcluded: previous === undefined ? undefined : (candidate) => candidate === previous,
       originalDestination: this.#connection.originalDestination,
+      forwardedHost: cluster.dynamicHosts === undefined ? undefined : forwardedName(this.#connection, cluster.dynamicHosts.defaultPort),
       header: undefined,
     });
-    if (endpoint === undefined) this.#fail('noHealthyUpstream');
+    if (endpoint === undefined) {
+      cluster.stats.upstreamCxNoneHealthy++;
+      this.#fail('noHealthyUpstream');
+      return undefined;
+    }
+    // The pool of a tunnel does so itself. Only where a connection is made then: what is reserved is kept from other event loops.
+    if (this.#runtime.config.tunnelHead === undefined && !reserveConnection(cluster)) return this.#overflow(cluster);
     return endpoint;
+  }
+
+  #overflow(cluster: UpstreamCluster): undefined {
+    cluster.stats.upstreamCxOverflow++;
+    this.#fail('upstreamOverflow');
   }
 
   #onConnected(upstream: Socket, tls: TlsInfo | undefined): void {
@@ -144,6 +173,10 @@ export class TcpSession {
     this.#upstream = upstream;
     endpoint.activeRequests++;
     endpoint.stats.requestsTotal++;
+    const { stats } = endpoint.cluster;
+    // A tunnel is a request, which was counted as such.
+    if (this.#runtime.config.tunnelHead === undefined) stats.upstreamRqTotal++;
+    stats.upstreamRqActive++;
     // Outlier detection counts failures in a row: a connection that was made ends the row, as an answer does.
     endpoint.onResponse(200);
     info.upstreamLocalAddress = upstream.localAddress === undefined ? '' : `${upstream.localAddress}:${upstream.localPort}`;
@@ -152,6 +185,7 @@ export class TcpSession {
     upstream.on('error', () => upstream.destroy());
     upstream.once('close', () => {
       endpoint.activeRequests--;
+      stats.upstreamRqActive--;
       this.#endFromUpstream();
     });
     const protocol = endpoint.cluster.metadataExchangeProtocol;
@@ -278,6 +312,17 @@ export class TcpSession {
     });
   }
 
+  #upstreamFacts(): UpstreamFacts | undefined {
+    if (this.#tried.length === 0) return undefined;
+    return factsOfConnect({ endpoints: this.#tried, socket: this.#upstream, requestedMs: this.#requestedMs });
+  }
+
+  #metadataOf(source: MetadataSource): Readonly<Record<string, JsonObject>> | undefined {
+    if (source === 'cluster') return this.#cluster?.metadata;
+    if (source === 'endpoint') return this.#endpoint?.metadata;
+    return source === 'listener' ? this.#connection.listener.metadata : undefined;
+  }
+
   #fail(...flags: StreamInfo['flags']): void {
     this.#info.flags.push(...flags);
     this.#observer.onUpstream();
@@ -298,3 +343,10 @@ export class TcpSession {
 }
 
 function ignore(): void {}
+
+/** The host that a dynamic forward proxy goes to for a TLS connection that passes: the one that it asks for; '' for none. */
+function forwardedName(connection: DownstreamConnection, defaultPort: number): string {
+  const objects = connection.filterState?.objects;
+  const name = objects?.get(FILTER_STATE_KEYS.dynamicHost)?.value ?? askedName(connection);
+  return name === '' ? '' : joinHostPort(name, Number(objects?.get(FILTER_STATE_KEYS.dynamicPort)?.value ?? defaultPort));
+}

@@ -13,22 +13,23 @@ export function openTunnel(
   head: RequestHead,
   { runtime, handler }: { readonly runtime: PoolRuntime; readonly handler: ConnectHandler },
 ): UpstreamConnecting {
-  const tunnel = new Tunnel(head, handler);
-  endpoint.cluster.stats.upstreamRqTotal++;
-  tunnel.pending = poolOf(endpoint, runtime, head.protocol).request(tunnel);
+  const tunnel = new Tunnel(head, { endpoint, handler });
+  tunnel.pending = poolOf(endpoint, runtime, { downstreamProtocol: head.protocol, needs: handler.needs }).request(tunnel);
   return { cancel: () => tunnel.cancel() };
 }
 
 class Tunnel implements ResponseReceiver {
   pending: PendingRequest | undefined;
   readonly #head: RequestHead;
+  readonly #endpoint: UpstreamEndpoint;
   readonly #handler: ConnectHandler;
   #stream: UpstreamStream | undefined;
   #socket: TunnelSocket | undefined;
   #isOver = false;
 
-  constructor(head: RequestHead, handler: ConnectHandler) {
+  constructor(head: RequestHead, { endpoint, handler }: { readonly endpoint: UpstreamEndpoint; readonly handler: ConnectHandler }) {
     this.#head = head;
+    this.#endpoint = endpoint;
     this.#handler = handler;
   }
 
@@ -41,6 +42,8 @@ class Tunnel implements ResponseReceiver {
 
   onReady(stream: UpstreamStream): void {
     this.#stream = stream;
+    // As Envoy, a request counts once it has a connection.
+    this.#endpoint.cluster.stats.upstreamRqTotal++;
     stream.sendHead(this.#head, '');
     stream.flush();
   }

@@ -11,7 +11,8 @@ import { ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listene
 import { RouteConfigurationSchema } from '@mizzen/xds-api/envoy/config/route/v3/route';
 import { type Secret, SecretSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/secret';
 import { loadBootstrap } from '../bootstrap.ts';
-import { createProxy, type MeshProxy, type ProxyOptions } from '../proxy.ts';
+import type { MeshProxy, ProxyOptions } from '../mesh-proxy.ts';
+import { createProxy } from '../proxy.ts';
 
 /** Closes everything that a test opened, the last first. */
 export class Cleanup {

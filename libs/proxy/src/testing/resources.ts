@@ -17,7 +17,7 @@ export function assignment(name: string, ports: readonly number[]): JsonValue {
 }
 
 export function staticCluster(name: string, ports: readonly number[], more: JsonObject = {}): JsonValue {
-  return { name, type: 'STATIC', connect_timeout: '2s', load_assignment: assignment(name, ports), ...more };
+  return { name, type: 'STATIC', connect_timeout: '10s', load_assignment: assignment(name, ports), ...more };
 }
 
 /** Fields of a cluster whose endpoints speak HTTP/2. */

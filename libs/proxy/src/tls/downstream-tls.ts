@@ -1,4 +1,4 @@
-import { createHash, type X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { type Clock, errorCode, errorMessage } from '@mizzen/core';
@@ -14,9 +14,9 @@ import type { TlsInfo } from '../contract.ts';
 import { Deadline, wheelOf } from '../http/timer-wheel.ts';
 import { LISTENER_TLS_STATS } from '../observe/listener-stats.ts';
 import { type Counts, zeroCounts } from '../observe/stat-registry.ts';
+import { type CertificateFacts, describePeer, peerCertificate } from './peer-certificate.ts';
 import { demandsProof, type VerificationFailure, verifyPeer } from './peer-verification.ts';
 import type { SecretStore } from './secret-store.ts';
-import { describePeer } from './subject-alt-names.ts';
 import { TlsContext, type TlsContextOptions, type TlsMaterial } from './tls-context.ts';
 
 /** Counters of a listener's TLS (`listener.<address>.ssl.*`). */
@@ -118,7 +118,7 @@ export class DownstreamTls {
     tlsSocket.on('error', onError);
     tlsSocket.on('close', onClose);
     tlsSocket.once('secure', () => {
-      const certificate = tlsSocket.getPeerX509Certificate();
+      const certificate = peerCertificate(tlsSocket);
       const verdict = this.#verify(tlsSocket, certificate, material);
       if (verdict.failure !== undefined) {
         options.stats[verdict.failure.counter]++;
@@ -130,7 +130,7 @@ export class DownstreamTls {
       options.onSecure(tlsSocket, {
         requestedServerName: serverNameOf(tlsSocket),
         alpn: typeof tlsSocket.alpnProtocol === 'string' ? tlsSocket.alpnProtocol : '',
-        peer: verdict.isProven && certificate !== undefined ? describePeer(certificate) : undefined,
+        peer: verdict.isProven && certificate !== undefined ? describePeer(certificate, tlsSocket) : undefined,
         localUriSan: material.localUriSan,
       });
     });
@@ -159,7 +159,7 @@ export class DownstreamTls {
     return options;
   }
 
-  #verify(socket: TLSSocket, certificate: X509Certificate | undefined, material: TlsMaterial): Verdict {
+  #verify(socket: TLSSocket, certificate: CertificateFacts | undefined, material: TlsMaterial): Verdict {
     if (certificate === undefined) {
       if (!this.#requiresClientCertificate) return { failure: undefined, isProven: false };
       return { failure: { counter: 'failVerifyNoCert', reason: 'there is none' }, isProven: false };

@@ -1,4 +1,3 @@
-import { createHash, type X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { compileStringMatcher } from '@mizzen/matching';
 import {
@@ -7,7 +6,8 @@ import {
   CertificateValidationContext_TrustChainVerification as TrustChain,
 } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/common';
 import { ConfigError, collected } from '../config/config-error.ts';
-import { dnsNameCovers, parseSubjectAltNames, type SubjectAltNames } from './subject-alt-names.ts';
+import { type CertificateFacts, shownChain } from './peer-certificate.ts';
+import { dnsNameCovers, type SubjectAltNames } from './subject-alt-names.ts';
 
 /** What a peer's certificate failed at: the counter's field, and a reason for the log. */
 export interface VerificationFailure {
@@ -87,36 +87,46 @@ function pinsCertificates(rules: PeerRules): boolean {
  */
 export function verifyPeer(
   socket: TLSSocket,
-  certificate: X509Certificate,
-  { rules, hasRoots }: { readonly rules: PeerRules; readonly hasRoots: boolean },
+  certificate: CertificateFacts,
+  {
+    rules,
+    hasRoots,
+    names: wanted,
+  }: { readonly rules: PeerRules; readonly hasRoots: boolean; readonly names?: readonly string[] | undefined },
 ): VerificationFailure | undefined {
   if (hasRoots) {
     const chainError = verifyError(socket);
     if (chainError !== undefined) return { counter: 'failVerifyError', reason: chainError };
-    if (Number.isFinite(rules.maxDepth) && depthOf(certificate) > rules.maxDepth)
+    if (Number.isFinite(rules.maxDepth) && depthOf(socket) > rules.maxDepth)
       return { counter: 'failVerifyError', reason: 'the chain is longer than max_verify_depth' };
   }
   if (rules.sanMatchers.length > 0) {
     // A name that nobody vouches for is no proof: roots that did not come must not open the door.
-    if (!hasRoots) return { counter: 'failVerifyError', reason: 'names are matched and there are no roots to verify them by' };
-    const names = parseSubjectAltNames(certificate.subjectAltName);
+    if (!hasRoots) return { counter: 'failVerifyError', reason: NAMES_WITHOUT_ROOTS };
+    const { names } = certificate;
     if (!rules.sanMatchers.some((matcher) => matcher(names))) return { counter: 'failVerifySan', reason: 'verify SAN list' };
   }
+  if (wanted !== undefined && !hasRoots) return { counter: 'failVerifyError', reason: NAMES_WITHOUT_ROOTS };
+  if (wanted !== undefined && !carriesOneOf(certificate.names, wanted)) return { counter: 'failVerifySan', reason: 'verify SAN list' };
   if (pinsCertificates(rules) && !isPinned(certificate, rules)) return { counter: 'failVerifyCertHash', reason: 'verify certificate hash' };
   return undefined;
 }
 
-function isPinned(certificate: X509Certificate, { certificateHashes, spkiHashes }: PeerRules): boolean {
-  if (certificateHashes.has(certificate.fingerprint256.replaceAll(':', '').toLowerCase())) return true;
-  if (spkiHashes.size === 0) return false;
-  const key = certificate.publicKey.export({ type: 'spki', format: 'der' });
-  return spkiHashes.has(createHash('sha256').update(key).digest('base64'));
+const NAMES_WITHOUT_ROOTS = 'names are matched and there are no roots to verify them by';
+
+/** Source: envoy Utility::verifySubjectAltName (1.40). */
+function carriesOneOf({ dns, uris, ips }: SubjectAltNames, wanted: readonly string[]): boolean {
+  return wanted.some((name) => dns.some((certified) => dnsNameCovers(certified, name)) || uris.includes(name) || ips.includes(name));
+}
+
+function isPinned(certificate: CertificateFacts, { certificateHashes, spkiHashes }: PeerRules): boolean {
+  return certificateHashes.has(certificate.sha256) || (spkiHashes.size > 0 && spkiHashes.has(certificate.spkiSha256));
 }
 
 /** How many certificates stand between the peer's and the root. */
-function depthOf(certificate: X509Certificate): number {
+function depthOf(socket: TLSSocket): number {
   let depth = -1;
-  let issuer = certificate.issuerCertificate;
+  let issuer = shownChain(socket)?.issuerCertificate;
   // A chain that leads back to itself would be no chain; OpenSSL has taken none with more than 100.
   while (issuer !== undefined && depth < 100) {
     depth++;

@@ -10,7 +10,7 @@ import type { Secret as SecretMessage } from '@mizzen/xds-api/envoy/extensions/t
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
 import { readDataSource } from '../config/values.ts';
-import { compilePeerRules, type PeerRules } from './peer-verification.ts';
+import { compilePeerRules, demandsProof, type PeerRules } from './peer-verification.ts';
 import { parseSubjectAltNames } from './subject-alt-names.ts';
 import type { TlsMaterial } from './tls-context.ts';
 
@@ -58,8 +58,12 @@ export class SecretStore {
     return this.#generation;
   }
 
+  /** The same content again is no change: what was made from it stays. */
   set(name: string, content: SecretContent, origin: { readonly version: string; readonly nowMs: number }): void {
-    this.#secrets.set(name, { content, version: origin.version, updatedMs: origin.nowMs });
+    const known = this.#secrets.get(name)?.content;
+    const isSame = known !== undefined && isSameContent(known, content);
+    this.#secrets.set(name, { content: isSame ? known : content, version: origin.version, updatedMs: origin.nowMs });
+    if (isSame) return;
     this.#generation++;
     this.materials.clear();
     for (const watcher of [...this.#watchers]) watcher(name);
@@ -95,6 +99,21 @@ export class SecretStore {
   wantedNames(): ReadonlySet<string> {
     return new Set(this.#wanted.keys());
   }
+}
+
+function isSameContent(a: SecretContent, b: SecretContent): boolean {
+  if (a.kind === 'keyPair') return b.kind === 'keyPair' && isSameKeyPair(a.keyPair, b.keyPair);
+  return b.kind === 'trust' && isSameTrust(a.trust, b.trust);
+}
+
+function isSameKeyPair(a: KeyPair, b: KeyPair): boolean {
+  return a.chain === b.chain && a.key.reveal() === b.key.reveal() && a.password?.reveal() === b.password?.reveal();
+}
+
+/** Rules are functions, which cannot be compared: trust that has any counts as another. */
+function isSameTrust(a: Trust, b: Trust): boolean {
+  const hasRules = [a.rules, b.rules].some((rules) => demandsProof(rules) || rules.acceptsUntrusted || Number.isFinite(rules.maxDepth));
+  return !hasRules && a.roots === b.roots && a.crl === b.crl && a.usesSystemRoots === b.usesSystemRoots;
 }
 
 const SUPPORTED = {

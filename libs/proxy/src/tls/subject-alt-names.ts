@@ -1,6 +1,3 @@
-import type { X509Certificate } from 'node:crypto';
-import type { PeerCertificate } from '../contract.ts';
-
 export interface SubjectAltNames {
   readonly uris: readonly string[];
   readonly dns: readonly string[];
@@ -56,60 +53,4 @@ function unquote(text: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function describePeer(certificate: X509Certificate): PeerCertificate {
-  return new Peer(certificate);
-}
-
-/** Each text that Node makes of a certificate costs as much as a small request, and few of them are asked for. */
-class Peer implements PeerCertificate {
-  readonly uriSans: readonly string[];
-  readonly dnsSans: readonly string[];
-  readonly #certificate: X509Certificate;
-  #subject: string | undefined;
-  #sha256: string | undefined;
-
-  constructor(certificate: X509Certificate) {
-    const names = parseSubjectAltNames(certificate.subjectAltName);
-    this.uriSans = names.uris;
-    this.dnsSans = names.dns;
-    this.#certificate = certificate;
-  }
-
-  get subject(): string {
-    this.#subject ??= formatSubject(this.#certificate.subject);
-    return this.#subject;
-  }
-
-  get sha256(): string {
-    this.#sha256 ??= this.#certificate.fingerprint256.replaceAll(':', '').toLowerCase();
-    return this.#sha256;
-  }
-
-  pem(): string {
-    return this.#certificate.toString();
-  }
-
-  chainPem(): string {
-    return chainOf(this.#certificate);
-  }
-}
-
-/** A certificate and those that it was sent with, as PEM. */
-function chainOf(leaf: X509Certificate): string {
-  let text = '';
-  for (let certificate: X509Certificate | undefined = leaf; certificate !== undefined; certificate = issuerOf(certificate))
-    text += certificate.toString();
-  return text;
-}
-
-function issuerOf(certificate: X509Certificate): X509Certificate | undefined {
-  const issuer = certificate.issuerCertificate;
-  return issuer === undefined || issuer.fingerprint256 === certificate.fingerprint256 ? undefined : issuer;
-}
-
-/** RFC 2253 order and separators, as Envoy prints subjects: Node gives one attribute a line, the outermost first. */
-function formatSubject(subject: string | undefined): string {
-  return subject === undefined || subject === '' ? '' : subject.split('\n').reverse().join(',');
 }

@@ -61,8 +61,11 @@ export class TlsContext {
   readonly #staticTrust: Trust | undefined;
   readonly #trustName: string | undefined;
   readonly #parameters: SecureContextOptions;
-  /** By the certificates that were chosen, as long as no secret changes. */
-  #materials = new Map<string, TlsMaterial>();
+  /**
+   * Where the material for a server name is in the store, as long as no secret changes. The store alone holds it: a cluster that makes no
+   * connections must not keep what was made of old certificates.
+   */
+  #materialKeys = new Map<string, string>();
   #generation = -1;
   #merged: { readonly trust: Trust | undefined; readonly rules: PeerRules } | undefined;
 
@@ -111,35 +114,40 @@ export class TlsContext {
   material(serverName = ''): TlsMaterial | undefined {
     const { generation } = this.#secrets;
     if (this.#generation !== generation) {
-      this.#materials = new Map();
+      this.#materialKeys = new Map();
       this.#generation = generation;
     }
     const name = this.hasSeveralCertificates ? serverName.toLowerCase() : '';
-    const known = this.#materials.get(name);
+    const knownKey = this.#materialKeys.get(name);
+    const known = knownKey === undefined ? undefined : this.#secrets.materials.get(knownKey);
     if (known !== undefined) return known;
     const keyPairs = this.#keyPairs();
     const roots = this.#roots();
     if (keyPairs === undefined || roots === undefined) return undefined;
-    const value = this.#shared(chooseKeyPairs(keyPairs, name, this.#options.scansAllCertificates ?? false), roots);
+    const chosen = chooseKeyPairs(keyPairs, name, this.#options.scansAllCertificates ?? false);
+    const key = this.#materialKey(chosen, roots);
     // Clients choose the names: they must not be remembered without end.
-    if (this.#materials.size >= MAX_REMEMBERED_NAMES) this.#materials.clear();
-    this.#materials.set(name, value);
-    return value;
+    if (this.#materialKeys.size >= MAX_REMEMBERED_NAMES) this.#materialKeys.clear();
+    this.#materialKeys.set(name, key);
+    return this.#shared(key, () => this.#createMaterial(chosen, roots));
   }
 
   /** A thousand clusters that present the same SVID share one context. */
-  #shared(keyPairs: readonly KeyPair[], roots: Roots): TlsMaterial {
+  #shared(key: string, create: () => TlsMaterial): TlsMaterial {
+    const value = this.#secrets.materials.get(key) ?? create();
+    this.#secrets.materials.set(key, value);
+    return value;
+  }
+
+  #materialKey(keyPairs: readonly KeyPair[], roots: Roots): string {
     const { tickets } = this.#options;
-    const key = digest([
+    return digest([
       JSON.stringify([this.#parameters, tickets?.lifetimeSeconds, tickets === undefined]),
       tickets?.keys?.toString('latin1') ?? '',
       ...keyPairs.flatMap((pair) => [pair.chain, pair.key.reveal()]),
       roots.pem ?? '',
       roots.crl ?? '',
     ]);
-    const value = this.#secrets.materials.get(key) ?? this.#createMaterial(keyPairs, roots);
-    this.#secrets.materials.set(key, value);
-    return value;
   }
 
   #createMaterial(keyPairs: readonly KeyPair[], roots: Roots): TlsMaterial {

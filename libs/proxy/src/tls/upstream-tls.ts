@@ -1,13 +1,12 @@
-import type { X509Certificate } from 'node:crypto';
 import { connect, isIP, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type UpstreamTlsContext, UpstreamTlsContextSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/tls';
 import { ConfigError, within } from '../config/config-error.ts';
 import { refuseUnsupportedFields } from '../config/unsupported-fields.ts';
-import type { SocketAddress, TlsInfo } from '../contract.ts';
+import type { ConnectionNeeds, SocketAddress, TlsInfo } from '../contract.ts';
+import { type CertificateFacts, describePeer, peerCertificate } from './peer-certificate.ts';
 import { demandsProof, type VerificationFailure, verifyPeer } from './peer-verification.ts';
 import type { SecretStore } from './secret-store.ts';
-import { describePeer } from './subject-alt-names.ts';
 import { TlsContext, type TlsMaterial } from './tls-context.ts';
 
 const SUPPORTED = { [UpstreamTlsContextSchema.typeName]: ['common_tls_context', 'sni', 'max_session_keys', 'allow_renegotiation'] };
@@ -26,8 +25,10 @@ export interface UpstreamTlsOptions {
   readonly localAddress: string | undefined;
   /** The versions of HTTP that will be spoken, or undefined for bytes of any kind. */
   readonly alpn: readonly string[] | undefined;
-  /** Sent in the clear before the handshake: a PROXY header. */
-  readonly firstBytes?: Buffer | undefined;
+  /** Sent in the clear before the handshake, a PROXY header; asked once the socket is connected. */
+  readonly firstBytes?: ((socket: Socket) => Buffer) | undefined;
+  /** What the request that it is made for asks of it. */
+  readonly needs?: ConnectionNeeds | undefined;
 }
 
 /** Starts TLS to upstreams. */
@@ -36,7 +37,7 @@ export class UpstreamTls {
   readonly #sni: string;
   readonly #isMesh: boolean;
   /** Certificates that were verified, until their connections are gone. */
-  readonly #proven = new WeakMap<TLSSocket, X509Certificate>();
+  readonly #proven = new WeakMap<TLSSocket, CertificateFacts>();
 
   /** Throws ConfigError. */
   constructor(message: UpstreamTlsContext, secrets: SecretStore) {
@@ -53,15 +54,15 @@ export class UpstreamTls {
    * Starts a connection; undefined while a secret is missing. The caller listens for 'secureConnect', which comes once the server's certificate
    * is verified, and for 'error'.
    */
-  connect(address: SocketAddress, { localAddress, alpn, firstBytes }: UpstreamTlsOptions): TLSSocket | undefined {
+  connect(address: SocketAddress, { localAddress, alpn, firstBytes, needs }: UpstreamTlsOptions): TLSSocket | undefined {
     const material = this.context.material();
     if (material === undefined) return undefined;
-    const alpnProtocols = this.#alpn(alpn);
+    const alpnProtocols = needs?.alpn ?? this.#alpn(alpn);
     const target = address.kind === 'pipe' ? { path: address.path } : { host: address.host, port: address.port };
     const from = { ...target, ...(localAddress === undefined ? undefined : { localAddress }), noDelay: true };
-    // What is written before the connection is there goes out first, before TLS begins.
     const clear = firstBytes === undefined ? undefined : connect({ ...from, allowHalfOpen: true });
-    clear?.write(firstBytes as Buffer);
+    // Before TLS listens for the same event, and so before it begins.
+    if (firstBytes !== undefined) clear?.once('connect', () => clear.write(firstBytes(clear)));
     // `tls.connect` would make an object of the whole chain and its texts for each connection, and verifies only what has roots.
     const socket = new TLSSocket(clear as Socket, {
       secureContext: material.secureContext,
@@ -70,13 +71,14 @@ export class UpstreamTls {
       ...{ allowHalfOpen: true },
     }) as StartableSocket;
     socket._releaseControl();
-    if (this.#sni !== '' && isIP(this.#sni) === 0) socket.setServername(this.#sni);
+    const serverName = needs?.serverName ?? this.#sni;
+    if (serverName !== '' && isIP(serverName) === 0) socket.setServername(serverName);
     // With half-open connections, the end of a server that goes closes nothing by itself.
     const onEnd = (): unknown => socket.destroy(failure('the server closed the connection during the handshake', 'ECONNRESET'));
     socket.once('end', onEnd);
     socket.once('secure', () => {
       socket.removeListener('end', onEnd);
-      this.#verify(socket, material);
+      this.#verify(socket, material, needs?.subjectAltNames);
     });
     if (clear === undefined) socket.connect(from, () => socket._start());
     else socket._start();
@@ -99,20 +101,21 @@ export class UpstreamTls {
     return {
       requestedServerName: this.#sni,
       alpn: typeof socket.alpnProtocol === 'string' ? socket.alpnProtocol : '',
-      peer: certificate === undefined ? undefined : describePeer(certificate),
+      peer: certificate === undefined ? undefined : describePeer(certificate, socket),
       localUriSan: this.context.material()?.localUriSan ?? '',
     };
   }
 
-  #verify(socket: TLSSocket, material: TlsMaterial): void {
+  /** `names`: one of them must be in the certificate, besides what the context says. */
+  #verify(socket: TLSSocket, material: TlsMaterial, names: readonly string[] | undefined): void {
     const rules = this.context.peerRules;
     // Without any of both Envoy verifies nothing: the context says so, not we.
-    if (material.verifiesPeer || demandsProof(rules)) {
-      const certificate = socket.getPeerX509Certificate();
+    if (material.verifiesPeer || demandsProof(rules) || names !== undefined) {
+      const certificate = peerCertificate(socket);
       const verdict =
         certificate === undefined
           ? ({ counter: 'failVerifyNoCert', reason: 'the server showed no certificate' } as const)
-          : verifyPeer(socket, certificate, { rules, hasRoots: material.verifiesPeer });
+          : verifyPeer(socket, certificate, { rules, hasRoots: material.verifiesPeer, names });
       if (verdict === undefined && certificate !== undefined) this.#proven.set(socket, certificate);
       else if (verdict !== undefined && !rules.acceptsUntrusted) {
         // The code stands in %UPSTREAM_TRANSPORT_FAILURE_REASON%.

@@ -5,6 +5,7 @@ import type { ListeningDescriptor } from '../hot-restart/inherited-listeners.ts'
 import type { HistogramState } from '../observe/stat-histogram.ts';
 import type { StatTag } from '../observe/stat-registry.ts';
 import type { StatKind } from '../observe/stats-view.ts';
+import type { EndpointNotice, OutlierNotice } from './process-share.ts';
 
 /** What a worker is started with; a structured clone. */
 export interface WorkerStart {
@@ -16,6 +17,8 @@ export interface WorkerStart {
   /** What the process before this one listened on, for this event loop. */
   readonly inherited: readonly ListeningDescriptor[];
   readonly logLevel: string;
+  /** What limits of the process are counted in. */
+  readonly memory: SharedArrayBuffer;
 }
 
 export type ToWorker =
@@ -23,7 +26,12 @@ export type ToWorker =
   | { readonly kind: 'secret'; readonly name: string; readonly secret: Uint8Array }
   | { readonly kind: 'drain'; readonly inboundOnly: boolean }
   | { readonly kind: 'stop-accepting'; readonly inboundOnly: boolean }
+  | { readonly kind: 'destroy-connections' }
+  | { readonly kind: 'administer'; readonly path: string; readonly query: string }
   | { readonly kind: 'reopen-access-logs' }
+  | { readonly kind: 'set-healthy'; readonly isHealthy: boolean }
+  /** What the first event loop has decided stands in the shared memory. */
+  | { readonly kind: 'endpoint'; readonly notice: EndpointNotice }
   | { readonly kind: 'report'; readonly id: number }
   | { readonly kind: 'close' };
 
@@ -31,6 +39,7 @@ export type FromWorker =
   | { readonly kind: 'started' }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'ready' }
+  | { readonly kind: 'outlier'; readonly notice: OutlierNotice }
   /** What the first event loop took and this one did not. */
   | { readonly kind: 'rejected'; readonly name: string; readonly reason: string }
   | { readonly kind: 'report'; readonly id: number; readonly report: WorkerReport };

@@ -4,7 +4,9 @@ import { createLogger, errorMessage, type LogLevel, systemClock } from '@mizzen/
 import { type Bootstrap, BootstrapSchema } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import { SecretSchema } from '@mizzen/xds-api/envoy/extensions/transport_sockets/tls/v3/secret';
 import type { SocketAddress } from '../contract.ts';
-import { createProxy, type MeshProxy } from '../proxy.ts';
+import type { MeshProxy } from '../mesh-proxy.ts';
+import { createProxy } from '../proxy.ts';
+import type { OutlierNotice } from './process-share.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './protocol.ts';
 import { reportMetrics, reportStats } from './reports.ts';
 
@@ -21,7 +23,7 @@ export async function runProxyWorker(): Promise<void> {
     clock: systemClock,
     random: Math.random,
     logger: createLogger({ app: 'proxy', level: start.logLevel as LogLevel }),
-    sharesPorts: 'further',
+    furtherLoop: { memory: start.memory, reportOutlier: (notice: OutlierNotice) => tell({ kind: 'outlier', notice }) },
     inherited: start.inherited,
     ...(start.drainTimeMs !== undefined && { drainTimeMs: start.drainTimeMs }),
   });
@@ -54,8 +56,20 @@ function obey(port: MessagePort, proxy: MeshProxy, tell: (message: FromWorker) =
         case 'stop-accepting':
           proxy.stopAccepting({ inboundOnly: message.inboundOnly });
           return;
+        case 'administer':
+          proxy.administer(message.path, message.query);
+          return;
+        case 'destroy-connections':
+          proxy.destroyConnections();
+          return;
         case 'reopen-access-logs':
           proxy.reopenAccessLogs();
+          return;
+        case 'set-healthy':
+          proxy.setHealthy(message.isHealthy);
+          return;
+        case 'endpoint':
+          proxy.followEndpoint(message.notice);
           return;
         case 'report':
           tell({

@@ -5,7 +5,8 @@ import { readStats } from '../observe/stats-view.ts';
 import type { MetricReport, SeriesReport, StatReport } from './protocol.ts';
 
 /** The gauges of which each event loop has its part; the others (clusters, state, time) are the same in all. */
-const SHARED_OUT = /(?:^server\.total_connections|(?:cx|rq|cx_http[12]|pending)_active)$/;
+const SHARED_OUT =
+  /(?:^server\.total_connections|(?:cx|rq|cx_(?:http[12]|ssl|upgrades)|pending|flush|streams)_active|\.(?:pending_send_bytes|active_connections|active_faults|active))$/;
 
 const EVERYTHING = { includes: () => true };
 

@@ -1,5 +1,5 @@
 import { toBinary } from '@bufbuild/protobuf';
-import { TYPE_URL, unpackAny, type XdsRejection, type XdsUpdate } from '@mizzen/xds-api';
+import { TYPE_URL, unpackAny, type XdsRejection, type XdsResource, type XdsUpdate } from '@mizzen/xds-api';
 import { type Bootstrap, BootstrapSchema } from '@mizzen/xds-api/envoy/config/bootstrap/v3/bootstrap';
 import { type Listener, ListenerSchema } from '@mizzen/xds-api/envoy/config/listener/v3/listener';
 
@@ -15,15 +15,24 @@ export function workerBootstrap({ admin: _, ...bootstrap }: Bootstrap): Uint8Arr
   });
 }
 
-/** What the first event loop took of an update. */
-export function forWorkers(update: XdsUpdate, rejections: readonly XdsRejection[]): XdsUpdate {
+/**
+ * What the first event loop took of an update; `removed` is what it took away. Never the whole state: what was refused stays in force as it
+ * was, and is not there.
+ */
+export function forWorkers(
+  update: XdsUpdate,
+  { rejections, removed }: { readonly rejections: readonly XdsRejection[]; readonly removed: readonly string[] },
+): XdsUpdate {
   const refused = new Set(rejections.map(({ name }) => name));
-  const upserts = update.upserts.filter(({ name, body }) => {
-    if (refused.has(name)) return false;
-    const listener = update.typeUrl === TYPE_URL.listener ? unpackAny(body, ListenerSchema) : undefined;
-    return listener === undefined || canBeShared(listener, false);
-  });
-  return { ...update, upserts };
+  const upserts: XdsResource[] = [];
+  const own: string[] = [];
+  for (const resource of update.upserts) {
+    if (refused.has(resource.name)) continue;
+    const listener = update.typeUrl === TYPE_URL.listener ? unpackAny(resource.body, ListenerSchema) : undefined;
+    if (listener === undefined || canBeShared(listener, false)) upserts.push(resource);
+    else own.push(resource.name);
+  }
+  return { ...update, upserts, removed: [...removed, ...own], isWholeState: false };
 }
 
 /** A path can be bound once, and a port that the system chooses is known of static listeners alone: the others are the first event loop's. */

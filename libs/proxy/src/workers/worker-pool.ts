@@ -3,6 +3,7 @@ import { type Logger, MizzenError } from '@mizzen/core';
 import type { MetricRegistry } from '@mizzen/telemetry';
 import type { ListeningDescriptor } from '../hot-restart/inherited-listeners.ts';
 import type { StatScope } from '../observe/stat-registry.ts';
+import type { OutlierNotice } from './process-share.ts';
 import type { FromWorker, StatReport, ToWorker, WorkerStart } from './protocol.ts';
 import { MetricAdder, scopeOf } from './reports.ts';
 
@@ -14,6 +15,8 @@ export interface WorkerPoolOptions {
   readonly logger: Logger;
   /** Where Istio's metrics of all event loops come together. */
   readonly registry: MetricRegistry;
+  /** A further event loop saw an endpoint fail. */
+  readonly onOutlier: (notice: OutlierNotice) => void;
   /** An event loop ended by a fault: the process cannot go on with the others as if nothing were. */
   readonly onCrash: (error: Error) => void;
 }
@@ -85,6 +88,9 @@ export class WorkerPool {
       case 'ready':
         this.#ready++;
         if (this.#ready === this.#members.length) this.#onReady?.();
+        return;
+      case 'outlier':
+        this.#options.onOutlier(message.notice);
         return;
       case 'rejected':
         this.#options.logger.error(

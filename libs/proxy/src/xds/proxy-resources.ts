@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf';
 import { type Clock, errorMessage, type Logger } from '@mizzen/core';
 import { compileRouteConfiguration, type FilterConfigCompilers, formatRejections, type RouteTable } from '@mizzen/matching';
@@ -20,7 +21,9 @@ import { compileCluster } from '../cluster/cluster-config.ts';
 import type { ClusterManager } from '../cluster/cluster-manager.ts';
 import { ConfigError } from '../config/config-error.ts';
 import type { ListenerManager } from '../listener/listener-manager.ts';
+import { readRouteTracing } from '../observe/route-tracing.ts';
 import { compileSecret, type SecretStore } from '../tls/secret-store.ts';
+import type { ProcessShare } from '../workers/process-share.ts';
 import { ResourceStore } from './resource-store.ts';
 
 export type ResourceKind = Exclude<TypeName, 'nameTable'>;
@@ -33,6 +36,8 @@ export interface ProxyResourcesOptions {
   readonly secrets: SecretStore;
   readonly routeTables: Map<string, RouteTable>;
   readonly filterConfigs: FilterConfigCompilers;
+  /** Where the process has further event loops. */
+  readonly share?: ProcessShare | undefined;
   /** Called after each update, and whenever something that is waited for arrived. */
   readonly onChange: () => void;
 }
@@ -95,7 +100,7 @@ export class ProxyResources implements XdsConsumer {
   /** Puts a resource of the bootstrap in force. Throws ConfigError. */
   addStatic(kind: ResourceKind, resource: XdsResource): void {
     const target = this.#byTypeUrl.get(TYPE_URL[kind]) as Kind;
-    target.accept(resource);
+    this.#compile(target, resource, `static|${kind}|${resource.name}`);
     target.store.set({ ...resource, isStatic: true, updatedMs: this.#options.clock.now() });
     this.changed();
   }
@@ -121,7 +126,8 @@ export class ProxyResources implements XdsConsumer {
       return undefined;
     }
     try {
-      kind.accept(resource);
+      const { typeUrl, value } = resource.body;
+      this.#compile(kind, resource, `${typeUrl}|${resource.name}|${this.#options.share === undefined ? '' : hash('sha1', value)}`);
       kind.store.set(stored);
       return undefined;
     } catch (thrown) {
@@ -130,6 +136,19 @@ export class ProxyResources implements XdsConsumer {
       this.#options.logger.warn({ typeUrl: resource.body.typeUrl, resource: resource.name, reason }, 'resource refused');
       return { name: resource.name, reason };
     }
+  }
+
+  /** `key` is the same in all event loops, and another one for each version. */
+  #compile(kind: Kind, resource: XdsResource, key: string): void {
+    const { share } = this.#options;
+    if (share === undefined) kind.accept(resource);
+    else share.compiling(key, () => kind.accept(resource));
+  }
+
+  /** Names of a type that came by xDS, in force or refused. */
+  namesOf(typeUrl: string): readonly string[] {
+    const store = this.#byTypeUrl.get(typeUrl)?.store;
+    return store?.names().filter((name) => store.get(name)?.isStatic !== true) ?? [];
   }
 
   #removedNames(store: ResourceStore, update: XdsUpdate): readonly string[] {
@@ -159,7 +178,10 @@ export class ProxyResources implements XdsConsumer {
       route: {
         store: this.kinds.route,
         accept: (resource) => {
-          const { table, rejections } = compileRouteConfiguration(decode(RouteConfigurationSchema, resource), undefined, { filterConfigs });
+          const { table, rejections } = compileRouteConfiguration(decode(RouteConfigurationSchema, resource), undefined, {
+            filterConfigs,
+            readTracing: readRouteTracing,
+          });
           if (table === undefined || rejections.length > 0) throw new ConfigError('', formatRejections(rejections));
           routeTables.set(resource.name, table);
         },

@@ -63,7 +63,7 @@ async function make(message: Json = {}, answers?: KeyServer['answers']): Promise
   const clock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() + offsetMs };
   const runtime: CallRuntime = { context: { clock, random: () => 0, cluster: () => cluster }, wheel: wheelOf(clock) };
   const field = new Field('', []);
-  const uri = { uri: 'http://issuer.example/keys', cluster: 'keys', timeout: '1s' };
+  const uri = { uri: 'http://issuer.example/keys', cluster: 'keys', timeout: '20s' };
   const config = compileRemoteJwks(fromJson(RemoteJwksSchema, { httpUri: uri, ...message }), field);
   if (config === undefined) throw new Error(JSON.stringify(field.rejections));
   const stats = { fetchSuccess: 0, fetchFailed: 0 };
@@ -114,7 +114,7 @@ describe('keys of another server', () => {
       { status: 200, body: KEYS },
       { status: 503, body: '' },
     ]);
-    await fetched(source);
+    expect(await fetched(source)).toHaveLength(1);
     advance(61_000);
     expect(await fetched(source)).toBe('jwks-fetch-failed');
     expect(source.current()).toBeUndefined();

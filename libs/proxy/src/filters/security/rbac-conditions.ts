@@ -174,15 +174,17 @@ function compileAuthenticated({ principalName }: Principal_Authenticated, field:
 const PEER_PRINCIPAL = 'io.istio.peer_principal';
 
 function compileFilterState(matcher: Extract<Principal['identifier'], { case: 'filterState' }>['value'], field: Field): RbacCondition {
-  if (matcher.key !== PEER_PRINCIPAL) field.child('key').reject(`only ${PEER_PRINCIPAL} is known to this proxy`);
   if (matcher.matcher.case !== 'stringMatch') {
     field.reject('needs string_match');
     return NEVER;
   }
   const matches = compileStringMatcher(matcher.matcher.value, field.child('string_match'));
-  return ({ tls }) => {
-    const principal = tls?.peer?.uriSans[0];
-    return principal !== undefined && matches(principal);
+  const { key } = matcher;
+  return ({ tls, filterState }, request) => {
+    const set = request?.filterState?.get(key) ?? filterState?.objects?.get(key);
+    // Without a filter that sets it, it is what the certificate says.
+    const text = set?.value ?? (key === PEER_PRINCIPAL ? tls?.peer?.uriSans[0] : undefined);
+    return text !== undefined && matches(text);
   };
 }
 

@@ -78,6 +78,13 @@ describe('RBAC principals', () => {
     expect(matches(principal, connection())).toBe(false);
   });
 
+  it('know what filters set', () => {
+    const objects = new Map([['mine', { value: 'gold', isReadOnly: false, sharing: 'none' as const }]]);
+    const principal: Json = { filterState: { key: 'mine', stringMatch: { exact: 'gold' } } };
+    expect(matches(principal, connection({ filterState: { objects } }))).toBe(true);
+    expect(matches(principal, connection())).toBe(false);
+  });
+
   it('tell the peer from the client that a PROXY header names', () => {
     const proxied = connection({ directRemoteAddress: { kind: 'ip', host: '192.0.2.1', port: 1 } });
     expect(matches({ sourceIp: range('10.2.0.0', 16) }, proxied)).toBe(true);
@@ -181,11 +188,5 @@ describe('RBAC rules', () => {
     let principal: Json = ANY;
     for (let depth = 0; depth < 80; depth++) principal = { notId: principal };
     expect(rejectionsOf(principal)[0]).toContain('is nested deeper than 64 levels');
-  });
-
-  it('refuse filter state that nobody sets here', () => {
-    expect(rejectionsOf({ filterState: { key: 'mine', stringMatch: { exact: '' } } })).toEqual([
-      'rules.policies["p"].principals[0].filter_state.key: only io.istio.peer_principal is known to this proxy',
-    ]);
   });
 });
