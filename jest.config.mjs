@@ -6,6 +6,6 @@ export default {
   transform: { '^.+\\.ts$': '<rootDir>/tools/testing/strip-types.cjs' },
   transformIgnorePatterns: ['/node_modules/'],
   testEnvironment: 'node',
-  testTimeout: 30_000,
+  testTimeout: 60_000,
   workerIdleMemoryLimit: '900MB',
 };

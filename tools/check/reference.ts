@@ -7,6 +7,7 @@ import { type App, describeSettings, type SettingsSchema } from '@mizzen/core';
 import { ingressGatewayApp } from '@mizzen/ingress-gateway';
 import { injectorApp } from '@mizzen/injector';
 import { renderDeployFiles } from '@mizzen/manifests';
+import { rateLimitApp } from '@mizzen/rate-limit';
 import { sidecarApp } from '@mizzen/sidecar';
 import { telemetryApp } from '@mizzen/telemetry-collector';
 import { systemContext } from '../../apps/cli/src/commands/context.ts';
@@ -48,6 +49,7 @@ const APPS: readonly Pick<App<SettingsSchema>, 'name' | 'summary' | 'schema'>[] 
   ingressGatewayApp,
   proxyApp,
   telemetryApp,
+  rateLimitApp,
 ];
 
 function renderProcesses(): string {

@@ -59,7 +59,8 @@ export function readFeatures(recorded: readonly RecordedBootstrap[]): readonly F
           if (comparedIn.length > 0) return { field: fieldName(field), status: 'compared', comparedIn };
           const changed = changeAt(resource.schema, resource.message, place.steps, (at) => setSample(place.schema, at, field));
           const reason = reasonOf(proxy, resource.schema, changed);
-          const isRefused = reason !== undefined && new RegExp(`\\b${field.name}\\b[^:]*: .*not (?:supported|have)`).test(reason);
+          // What is said of a map's entry is said of the sample, not of the field: the proxy has looked into it.
+          const isRefused = reason !== undefined && new RegExp(`\\b${field.name}\\b(?!\\[")[^:]*: .*not (?:supported|have)`).test(reason);
           return { field: fieldName(field), status: isRefused ? 'refused' : 'taken', comparedIn };
         }),
     )

@@ -111,7 +111,9 @@ describe('a plugged-in CA', () => {
     });
     const watched = await watchAuthority(home.folder, { clock: systemClock, logger });
     const before = watched.authority.value;
-    await writeFile(join(home.folder, 'ca-key.pem'), privateKeyToPem((await generateKeys()).privateKey));
+    // In one step: half a file is another mistake.
+    await writeFile(join(home.folder, 'new-key.pem'), privateKeyToPem((await generateKeys()).privateKey), { mode: 0o600 });
+    await rename(join(home.folder, 'new-key.pem'), join(home.folder, 'ca-key.pem'));
     await reported;
     expect(errors[0]).toMatch(/ca-key\.pem is not the key of .*ca-cert\.pem; replace both together/);
     expect(watched.authority.value).toBe(before);

@@ -15,6 +15,7 @@ import {
   type SvidManager,
   type SvidManagerOptions,
 } from '@mizzen/identity';
+import { freePort } from '@mizzen/testing';
 import type { RunningCa } from './ca-app.ts';
 import { type CaHome, createCaHome, REVIEWS } from './testing.ts';
 
@@ -26,7 +27,8 @@ describe('an SVID manager with a real CA', () => {
   const managers: SvidManager[] = [];
   beforeEach(async () => {
     home = await createCaHome();
-    ca = await home.start();
+    // One that another CA can have later: no connection of this machine is given it meanwhile.
+    ca = await home.start(['--ca-port', String(await freePort())]);
   });
   afterEach(async () => {
     await Promise.all(managers.splice(0).map((manager) => manager.close()));
@@ -58,19 +60,18 @@ describe('an SVID manager with a real CA', () => {
   const nextSvid = (manager: SvidManager, than: Svid): Promise<Svid> =>
     manager.svid.until((svid) => svid !== undefined && svid !== than) as Promise<Svid>;
 
-  it('renews three times in ten seconds when a certificate lives four, with a new key each time and never without one', async () => {
+  it('renews a certificate that lives six seconds three times, with a new key each time and never without one', async () => {
     let tokens = 0;
     const manager = manage({
-      ttlMs: 4000,
+      ttlMs: 6000,
       joinToken: () => {
         tokens++;
         return home.token();
       },
     });
-    const begin = Date.now();
     const svids = [await manager.start()];
     for (let rotation = 0; rotation < 3; rotation++) svids.push(await nextSvid(manager, svids.at(-1) as Svid));
-    expect(Date.now() - begin).toBeLessThan(10_000);
+    for (const [index, { notAfter }] of svids.slice(0, -1).entries()) expect(svids[index + 1]?.issuedAt).toBeLessThan(notAfter);
     expect(new Set(svids.map(serialOf)).size).toBe(4);
     expect(new Set(svids.map((svid) => svid.privateKeyPem.reveal())).size).toBe(4);
     for (const svid of svids) {
@@ -80,7 +81,7 @@ describe('an SVID manager with a real CA', () => {
     }
     // Only the first needed a token; from then on the certificate itself was the proof.
     expect(tokens).toBe(1);
-  }, 15_000);
+  });
 
   it('keeps its certificate while the CA is away, and renews it once the CA is back', async () => {
     const manager = manage({ ttlMs: 10_000, rotationRatio: 0.05 });

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { rateLimitApp } from '@mizzen/rate-limit';
 import { parse, parseAllDocuments } from 'yaml';
 import { workspace } from './workspace.ts';
 
@@ -75,6 +76,16 @@ describe('deploy/compose/compose.yaml', () => {
       const tokens = service(holder).volumes?.filter((volume) => volume.startsWith('token-'));
       expect(tokens).toEqual([`token-${name}:/mizzen/token:ro`]);
     }
+  });
+
+  it('runs the rate limit service where the control plane says that it is', () => {
+    const [name, port] =
+      service('control-plane')
+        .command?.find((flag) => flag.startsWith('--rate-limit-address='))
+        ?.split('=')[1]
+        ?.split(':') ?? [];
+    expect(service(String(name)).command).toEqual(['--listen-address', '0.0.0.0']);
+    expect(port).toBe(String(rateLimitApp.schema.port.fallback));
   });
 
   it('shows the CA’s keys to nobody but the CA and who makes tokens', () => {

@@ -48,7 +48,7 @@ function bootstrapAt(ports: Ports, to: { readonly echo: number; readonly dead: n
   });
   const cluster = (name: string, port: number): Json => ({
     name,
-    connect_timeout: '2s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address: address(port) } }] }] },
   });
   const certificate = ({ chain, key }: Identity): Json => ({

@@ -46,7 +46,7 @@ function cluster(name: string, port: number): Record<string, unknown> {
   return {
     name,
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] },
   };
 }

@@ -28,7 +28,7 @@ function endpoint(port: number, { weight = 1, health = 'UNKNOWN', metadata }: En
 }
 
 function cluster(name: string, localities: readonly Json[], more: Json = {}): Json {
-  return { name, type: 'STATIC', connect_timeout: '1s', load_assignment: { cluster_name: name, endpoints: localities }, ...more };
+  return { name, type: 'STATIC', connect_timeout: '10s', load_assignment: { cluster_name: name, endpoints: localities }, ...more };
 }
 
 function route(name: string, more: Json = {}): Json {
@@ -58,7 +58,7 @@ function differentialBootstrap(at: { readonly listener: number; readonly admin: 
       ],
     },
   ];
-  const check = { timeout: '1s', interval: '0.1s', no_traffic_interval: '0.1s', unhealthy_threshold: 1, healthy_threshold: 1 };
+  const check = { timeout: '10s', interval: '0.1s', no_traffic_interval: '0.1s', unhealthy_threshold: 1, healthy_threshold: 1 };
   const clusters = [
     cluster('ring', weighted, { lb_policy: 'RING_HASH' }),
     cluster('murmur', weighted, {
@@ -132,12 +132,21 @@ function differentialBootstrap(at: { readonly listener: number; readonly admin: 
     cluster('limited', [{ lb_endpoints: [endpoint(a)] }], {
       circuit_breakers: { thresholds: [{ max_connections: 1, max_pending_requests: 1, max_requests: 10, track_remaining: true }] },
     }),
+    cluster('prior', [{ lb_endpoints: [endpoint(a)] }], {
+      circuit_breakers: {
+        thresholds: [
+          { max_connections: 1, max_pending_requests: 1 },
+          { priority: 'HIGH', max_connections: 2, max_pending_requests: 1, max_retries: 7, track_remaining: true },
+        ],
+      },
+    }),
     cluster('outliers', [{ lb_endpoints: [endpoint(a), endpoint(b), endpoint(c)] }], {
       outlier_detection: { consecutive_5xx: 2, base_ejection_time: '300s', max_ejection_percent: 34 },
     }),
   ];
   const routes = [
     ...clusters.map(({ name }) => route(String(name))).filter(({ match }) => (match as Json)['prefix'] !== '/subsets'),
+    route('urgent', { cluster: 'prior', priority: 'HIGH' }),
     subset('subsets-v1', { version: 'v1' }),
     subset('subsets-v2test', { version: 'v2', stage: 'test' }),
     subset('subsets-v9', { version: 'v9' }),
@@ -190,7 +199,7 @@ describeWithEnvoy('needs envoy: load balancing of our proxy and Envoy', () => {
 
   async function startServer(index: number): Promise<number> {
     const server = createServer((asked, response) => {
-      if (asked.url === '/limited') {
+      if (asked.url !== undefined && ['/limited', '/prior', '/urgent'].includes(asked.url)) {
         held.push(response);
         return;
       }
@@ -307,7 +316,9 @@ describeWithEnvoy('needs envoy: load balancing of our proxy and Envoy', () => {
     const seen: Record<string, number>[] = [];
     for (const { listener, admin } of [at.envoy, at.ours]) {
       const counts = await spread(listener, '/outliers', 40);
-      expect(counts['503 1']).toBe(2);
+      // Envoy's main thread ejects: a busy machine has it serve another request or two before.
+      expect(counts['503 1']).toBeGreaterThanOrEqual(2);
+      expect(counts['503 1']).toBeLessThanOrEqual(listener === at.ours.listener ? 2 : 4);
       seen.push(await stats(admin, 'cluster.outliers.outlier_detection.'));
     }
     // The messages that this proxy knows have no such detection.
@@ -353,5 +364,39 @@ describeWithEnvoy('needs envoy: load balancing of our proxy and Envoy', () => {
       [at.envoy, at.ours].map(({ admin }) => stats(admin, 'cluster.turns.circuit_breakers.default.')),
     );
     expect(fromOurs).toEqual(fromEnvoy);
+  });
+
+  it('give requests of high priority limits and connections of their own alike', async () => {
+    const seen: unknown[] = [];
+    for (const { listener, admin } of [at.envoy, at.ours]) {
+      const answers: string[] = [];
+      const ask = async (path: string): Promise<void> => {
+        const sent = request({ agent: false, host: '127.0.0.1', port: listener, path, headers: { host: 'a.example' } }).end();
+        const [response] = (await once(sent, 'response')) as [IncomingMessage];
+        answers.push(`${path} ${response.statusCode}`);
+        await text(response);
+      };
+      held.length = 0;
+      // One that holds the only ordinary connection, and two of high priority, which have two of their own.
+      const all: Promise<void>[] = [];
+      for (const path of ['/prior', '/urgent', '/urgent']) {
+        all.push(ask(path));
+        await until(`request ${all.length}`, async () => held[all.length - 1]);
+      }
+      const filled = await stats(admin, 'cluster.prior.circuit_breakers.high.');
+      const { remaining_cx_pools: _, ...open } = filled;
+      for (const path of ['/prior', '/prior', '/urgent', '/urgent']) all.push(ask(path));
+      await until('two were refused', async () => (answers.length === 2 ? answers : undefined));
+      const full = await stats(admin, 'cluster.prior.circuit_breakers.default.');
+      for (let count = 0; count < 5; count++) (await until('a request', async () => held.shift())).end();
+      await Promise.all(all);
+      seen.push({
+        answers: answers.sort(),
+        open,
+        isOpen: full['cx_open'],
+        connections: (await stats(admin, 'cluster.prior.upstream_cx_'))['total'],
+      });
+    }
+    expect(seen[1]).toEqual(seen[0]);
   });
 });

@@ -354,7 +354,7 @@ function rateLimit(config: Json): Json {
   const grpc_service = { envoy_grpc: { cluster_name: 'grpc' } };
   return filter('ratelimit', 'ratelimit.v3.RateLimit', {
     domain: 'differential',
-    timeout: '2s',
+    timeout: '10s',
     rate_limit_service: { grpc_service, transport_api_version: 'V3' },
     response_headers_to_add: [{ header: { key: 'x-limited', value: 'yes' } }],
     ...config,
@@ -392,7 +392,7 @@ function cluster(name: string, port: number): Json {
   return {
     name,
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] },
   };
 }

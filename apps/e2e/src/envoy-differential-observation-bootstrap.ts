@@ -134,6 +134,7 @@ function listener(ports: ObservedPorts): object {
                   {
                     name: 'v',
                     domains: ['*'],
+                    virtual_clusters: [{ name: 'plains', headers: [{ name: ':path', string_match: { prefix: '/plain' } }] }],
                     routes: [
                       { name: 'dead', match: { prefix: '/dead' }, route: { cluster: 'dead' } },
                       {
@@ -143,7 +144,12 @@ function listener(ports: ObservedPorts): object {
                         route: { cluster: 'app' },
                       },
                       { name: 'direct', match: { prefix: '/direct' }, direct_response: { status: 404, body: { inline_string: 'no' } } },
-                      { name: 'rewritten', match: { prefix: '/before/' }, route: { cluster: 'app', prefix_rewrite: '/after/' } },
+                      {
+                        name: 'rewritten',
+                        match: { prefix: '/before/' },
+                        stat_prefix: 'before',
+                        route: { cluster: 'app', prefix_rewrite: '/after/' },
+                      },
                       { name: 'rest', match: { prefix: '/' }, route: { cluster: 'app' } },
                     ],
                   },
@@ -165,7 +171,7 @@ function cluster(name: string, port: number): object {
   return {
     name,
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [endpoint] }] },
   };
 }

@@ -42,7 +42,7 @@ class Recorder {
   }
 
   spanOf(name: string): Promise<Span> {
-    return until(`the span of ${name}`, async () => this.spans.find(({ tags }) => tags['header'] === name), 3000);
+    return until(`the span of ${name}`, async () => this.spans.find(({ tags }) => tags['header'] === name));
   }
 }
 
@@ -129,8 +129,9 @@ describeWithEnvoy('needs envoy: what our proxy and Envoy tell of the same reques
 
   it('statistics are alike', async () => {
     const names =
-      '^(http\\.ingress\\.(downstream_rq_(total|completed|.xx|http1_total|http2_total)|no_route)|' +
-      'cluster\\.(app|dead)\\.(upstream_rq_(total|completed|.xx|200)|upstream_cx_connect_fail|membership_(change|total|healthy)))$';
+      '^(http\\.ingress\\.(downstream_rq_(total|completed|.xx|http1_total|http2_total|tx_reset)|rq_(total|direct_response|redirect)|no_route)|' +
+      'vhost\\.v\\..*(total|completed|.xx|200)|cluster\\.app\\.upstream_cx_(rx|tx)_bytes_total|' +
+      'cluster\\.(app|dead)\\.(upstream_rq_(total|completed|.xx|200|cancelled)|upstream_cx_(connect_fail|none_healthy)|membership_(change|total|healthy)))$';
     const query = `filter=${encodeURIComponent(names)}&usedonly`;
     expect((await sides.ours.admin(`/stats?${query}`)).body).toBe((await sides.envoy.admin(`/stats?${query}`)).body);
     const prometheus = async (side: Side): Promise<readonly string[]> =>
@@ -165,6 +166,10 @@ describeWithEnvoy('needs envoy: what our proxy and Envoy tell of the same reques
       ['/drain_listeners', 'GET'],
       ['/healthcheck/fail', 'GET'],
       ['/stats?type=bad', 'GET'],
+      ['/stats?histogram_buckets=bad', 'GET'],
+      ['/stats?histogram_buckets=detailed', 'GET'],
+      ['/stats?format=json&histogram_buckets=detailed', 'GET'],
+      ['/stats/prometheus?histogram_buckets=summary', 'GET'],
       ['/stats?filter=((', 'GET'],
       ['/config_dump?resource=nope', 'GET'],
       ['/clusters?filter=((', 'GET'],

@@ -26,7 +26,7 @@ export function routingBootstrap(ports: RoutingPorts): Json {
         cluster('echo', ports.echo),
         cluster('other', ports.echo),
         cluster('dead', ports.dead),
-        { name: 'empty', type: 'STATIC', connect_timeout: '1s', load_assignment: { cluster_name: 'empty' } },
+        { name: 'empty', type: 'STATIC', connect_timeout: '10s', load_assignment: { cluster_name: 'empty' } },
         {
           ...cluster('few', ports.echo),
           circuit_breakers: { thresholds: [{ max_requests: 0 }] },
@@ -50,7 +50,7 @@ function cluster(name: string, port: number): Json {
   return {
     name,
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] },
   };
 }
@@ -287,9 +287,9 @@ const ROUTES: readonly Json[] = [
   },
   { match: { path: '/timeout' }, route: { ...ECHO, timeout: '0.1s' } },
   { match: { path: '/no-timeout' }, route: { ...ECHO, timeout: '0s' } },
-  retrying('/per-try', '5xx', { per_try_timeout: '0.1s' }),
-  retrying('/per-try-only-connect', 'connect-failure', { per_try_timeout: '0.1s' }),
-  retrying('/per-try-idle', 'reset', { per_try_idle_timeout: '0.1s', num_retries: 1 }),
+  retrying('/per-try', '5xx', { per_try_timeout: '0.5s' }),
+  retrying('/per-try-only-connect', 'connect-failure', { per_try_timeout: '0.5s' }),
+  retrying('/per-try-idle', 'reset', { per_try_idle_timeout: '0.5s', num_retries: 1 }),
   { match: { path: '/grpc-timeout' }, route: { ...ECHO, timeout: '7s', max_grpc_timeout: '5s', grpc_timeout_offset: '0.5s' } },
   {
     match: { path: '/stream-duration' },

@@ -87,7 +87,7 @@ export const TIMEOUT_CASES: readonly DifferentialCase[] = [
   },
   {
     name: 'headers of a caller inside',
-    bytes: get('/plain', INSIDE, 'x-envoy-upstream-rq-timeout-ms: 5000', 'x-envoy-upstream-rq-per-try-timeout-ms: 300'),
+    bytes: get('/plain', INSIDE, 'x-envoy-upstream-rq-timeout-ms: 5000', 'x-envoy-upstream-rq-per-try-timeout-ms: 3000'),
   },
   { name: 'a name of statistics', bytes: get('/plain', INSIDE, 'x-envoy-upstream-alt-stat-name: mine') },
   { name: 'a timeout that is no number', bytes: get('/plain', INSIDE, 'x-envoy-upstream-rq-timeout-ms: soon') },

@@ -104,7 +104,7 @@ function networkRbac(name: string, action: string): Json {
 }
 
 function networkAuthz(name: string, cluster: string): Json {
-  const grpc_service = { envoy_grpc: { cluster_name: cluster }, timeout: '1s' };
+  const grpc_service = { envoy_grpc: { cluster_name: cluster }, timeout: '10s' };
   return { '@type': `${NETWORK}ext_authz.v3.ExtAuthz`, stat_prefix: name, transport_api_version: 'V3', grpc_service };
 }
 
@@ -142,7 +142,7 @@ function cluster(name: string, port: number): Json {
   return {
     name,
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '10s',
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] },
   };
 }
@@ -358,7 +358,7 @@ function jwtConfig(keys: SecurityKeys, keysPort: number): Json {
   const local = localJwks(keys);
   const remote = (path: string): Json => ({
     remote_jwks: {
-      http_uri: { uri: `http://keys.example:${keysPort}${path}`, cluster: 'keys', timeout: '1s' },
+      http_uri: { uri: `http://keys.example:${keysPort}${path}`, cluster: 'keys', timeout: '10s' },
       cache_duration: '300s',
       retry_policy: { num_retries: 1 },
     },
@@ -458,10 +458,10 @@ const SPEAKS_HTTP2 = {
 const exactly = (...names: readonly string[]): Json => ({ patterns: names.map((exact) => ({ exact })) });
 
 function httpService(cluster: string, more: Json = {}): Json {
-  return { http_service: { server_uri: { uri: 'http://authz.example', cluster, timeout: '0.5s' }, path_prefix: '/check', ...more } };
+  return { http_service: { server_uri: { uri: 'http://authz.example', cluster, timeout: '2s' }, path_prefix: '/check', ...more } };
 }
 
-const GRPC_SERVICE = { grpc_service: { envoy_grpc: { cluster_name: 'authz-grpc' }, timeout: '1s' } };
+const GRPC_SERVICE = { grpc_service: { envoy_grpc: { cluster_name: 'authz-grpc' }, timeout: '2s' } };
 
 function metadataIs(exact: string): Json {
   return { filter: 'mine', path: [{ key: 'asks' }], value: { string_match: { exact } } };

@@ -20,7 +20,7 @@ export function maskLogLine(line: string): string {
     .replace(/(?<= 400 - (?:missing_host_header|path_normalization_failed) - "-" 0) "[^"]*"/, ' "-"');
 }
 
-const ANSWER_TIMEOUT_MS = 3_000;
+const ANSWER_TIMEOUT_MS = 15_000;
 
 /** Sends the bytes on a connection of its own and reads the answer. */
 export function exchange(port: number, bytes: string): Promise<string> {

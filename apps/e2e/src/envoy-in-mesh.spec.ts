@@ -1,3 +1,4 @@
+import { connect as connectHttp2 } from 'node:http2';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   type Answer,
@@ -14,6 +15,8 @@ import {
 } from '@mizzen/testing';
 import { meshBootstrap } from './envoy-bootstrap.ts';
 import { describeWithEnvoy, type Envoy, startEnvoy } from './envoy-process.ts';
+import { startGreeter } from './peers/greeter.ts';
+import { chatOver } from './peers/greeter-client.ts';
 import { until } from './until.ts';
 
 const SUBSETS = `
@@ -46,7 +49,7 @@ metadata: {name: shop}
 spec: {hosts: [shop.example], gateways: [edge], http: [{match: [{uri: {prefix: /api}}], rewrite: {uri: /v1}, route: [{destination: {host: reviews}}]}]}
 `;
 
-/** The service whose only workload is behind a stock Envoy. */
+/** The service whose only workload is behind a stock Envoy: an echo, and a greeter by gRPC. */
 const ENVOYED = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -55,13 +58,13 @@ spec:
   hosts: [envoyed.default.svc.cluster.local]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [{number: 9080, name: http, protocol: HTTP}]
+  ports: [{number: 9080, name: http, protocol: HTTP}, {number: 9070, name: grpc, protocol: GRPC}]
   workloadSelector: {labels: {app: envoyed}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: envoyed-v1}
-spec: {metadata: {labels: {app: envoyed}}, template: {serviceAccount: envoyed, ports: {http: 9080}}}
+spec: {metadata: {labels: {app: envoyed}}, template: {serviceAccount: envoyed, ports: {http: 9080, grpc: 9070}}}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -73,6 +76,7 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
   let mesh: Mesh;
   let sds: SdsServer[] = [];
   let app: EchoApp;
+  let greeter: AsyncDisposable;
   let sidecar: Envoy;
   let gateway: Envoy;
   let httpProxyPort: number;
@@ -80,6 +84,7 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
 
   beforeAll(async () => {
     mesh = await startMesh({
+      meshConfig: 'accessLogFile: /dev/stdout',
       services: {
         client: {},
         reviews: { versions: ['v1', 'v2'] },
@@ -89,7 +94,9 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
     });
     app = await startEchoApp('envoyed-v1', {});
     [httpProxyPort, gatewayPort] = [await freePort(), await freePort()];
-    const listenPort = await freePort();
+    const greeterPort = await freePort();
+    greeter = await startGreeter(greeterPort);
+    const [listenPort, grpcListenPort] = [await freePort(), await freePort()];
     const start = async (
       serviceAccount: string,
       node: Omit<Parameters<typeof meshBootstrap>[0]['node'], 'serviceAccount' | 'namespace'>,
@@ -110,7 +117,10 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
       metadata: {
         AUTO_REGISTER_GROUP: 'envoyed-v1',
         HTTP_PROXY_PORT: String(httpProxyPort),
-        INBOUND: [{ port: 9080, bind: '127.0.0.1', listenPort, defaultEndpoint: `127.0.0.1:${app.port}` }],
+        INBOUND: [
+          { port: 9080, bind: '127.0.0.1', listenPort, defaultEndpoint: `127.0.0.1:${app.port}` },
+          { port: 9070, bind: '127.0.0.1', listenPort: grpcListenPort, defaultEndpoint: `127.0.0.1:${greeterPort}` },
+        ],
       },
     });
     gateway = await start('envoy-gateway', {
@@ -126,6 +136,7 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
     await gateway?.close();
     await Promise.all(sds.map((server) => server.close()));
     await app?.close();
+    await greeter?.[Symbol.asyncDispose]();
     await mesh?.[Symbol.asyncDispose]();
   });
 
@@ -171,6 +182,19 @@ describeWithEnvoy.each(['DELTA_GRPC', 'GRPC'] as const)('needs envoy: a stock En
     const answer = await mesh.call({ from: 'client', host: 'envoyed', path: '/in', method: 'POST', body: 'hello' });
     expect([answer.status, answer.servedBy, answer.echo.body]).toEqual([200, 'envoyed-v1', 'hello']);
     expect(answer.echo.headers['x-forwarded-client-cert']).toContain('URI=spiffe://cluster.local/ns/default/sa/client');
+  });
+
+  it('is called by our sidecars over gRPC, message by message, with the status of the program', async () => {
+    const authority = 'envoyed.default.svc.cluster.local:9070';
+    const tunnel = await mesh.workload('client').tunnel(authority);
+    const client = connectHttp2(`http://${authority}`, { createConnection: () => tunnel });
+    const chat = (texts: readonly string[], path?: string) => chatOver(client, { authority, texts, ...(path !== undefined && { path }) });
+    expect(await chat(['Ann', 'Bob'])).toEqual({ httpStatus: 200, answers: ['hello Ann', 'hello Bob'], status: '0' });
+    expect(await chat(['Ann', 'leave'])).toMatchObject({ answers: ['hello Ann'], status: '10' });
+    expect(await chat([], '/greeter.Greeter/Sing')).toEqual({ httpStatus: 200, answers: [], status: '12' });
+    client.destroy();
+    const line = await mesh.workload('client').accessLog.first((text) => text.includes('/greeter.Greeter/Sing'));
+    expect(line).toContain('outbound|9070||envoyed.default.svc.cluster.local');
   });
 
   describe('routes as ours does:', () => {

@@ -37,8 +37,14 @@ export interface Envoy extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Starts Envoy with a bootstrap, whose admin address is added; resolves once it is live. Rejects with its log where it ends before. */
-export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): Promise<Envoy> {
+/**
+ * Starts Envoy with a bootstrap, whose admin address is added; resolves once it is live. Rejects with its log where it ends before.
+ * `concurrency`: worker threads, 1 by default.
+ */
+export async function startEnvoy(
+  bootstrap: Readonly<Record<string, unknown>>,
+  { concurrency = 1 }: { readonly concurrency?: number } = {},
+): Promise<Envoy> {
   await record(bootstrap);
   const folder = await mkdtemp(join(tmpdir(), 'mizzen-envoy-'));
   const file = (name: string): string => join(folder, name);
@@ -53,7 +59,7 @@ export async function startEnvoy(bootstrap: Readonly<Record<string, unknown>>): 
     file('admin'),
     '--use-dynamic-base-id',
     '--concurrency',
-    '1',
+    String(concurrency),
     '--file-flush-interval-msec',
     '20',
     '-l',

@@ -203,7 +203,7 @@ function bootstrap(port: number, backendPort: number): Record<string, unknown> {
         {
           name: 'backend',
           type: 'STATIC',
-          connect_timeout: '1s',
+          connect_timeout: '10s',
           load_assignment: { cluster_name: 'backend', endpoints: [{ lb_endpoints: [endpoint] }] },
         },
       ],

@@ -2,7 +2,7 @@
  * Asks until the answer is there; for what another process does and tells nobody of. Throws with the last reason after the deadline.
  * A probe that throws counts as "not yet".
  */
-export async function until<T>(what: string, probe: () => Promise<T | undefined>, deadlineMs = 15_000): Promise<T> {
+export async function until<T>(what: string, probe: () => Promise<T | undefined>, deadlineMs = 30_000): Promise<T> {
   const endMs = Date.now() + deadlineMs;
   let last = 'nothing yet';
   for (;;) {

@@ -1,10 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { freePort } from '@mizzen/testing';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { type NameTable, NameTableSchema } from '@mizzen/xds-api/istio/networking/nds/v1/nds';
 import { type Agent, createAgent } from './agent.ts';
@@ -127,9 +128,7 @@ describe('the agent of a captured pod', () => {
       sources.push(socket.remoteAddress);
       socket.end();
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as AddressInfo;
-    await new Promise((resolve) => server.close(resolve));
+    const port = await freePort();
     const { workload } = agentOptions({ createProxy: () => new RecordingProxy(), xdsAddress: '' });
     const pod = {
       ...POD,

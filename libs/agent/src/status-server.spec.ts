@@ -90,7 +90,7 @@ describe('a probe that was led to the status port', () => {
   it('is carried out with the headers of the kubelet, from the address that iptables leaves alone', async () => {
     const { port, requests, sources } = await program(() => ({ code: 218, body: 'this is fine' }));
     const path = '/app-health/reviews/livez';
-    const { port: statusPort } = await status({ probes: { [path]: { httpGet: { path: 'health?deep=1', port }, timeoutSeconds: 1 } } });
+    const { port: statusPort } = await status({ probes: { [path]: { httpGet: { path: 'health?deep=1', port }, timeoutSeconds: 20 } } });
     const answer = await call(statusPort, path, { headers: { 'x-probe': 'yes', host: `10.0.0.1:${statusPort}` } });
     expect([answer.code, answer.body]).toEqual([218, 'this is fine']);
     const [received] = requests;

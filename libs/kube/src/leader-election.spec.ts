@@ -35,9 +35,11 @@ const holder = (): unknown => server.object(KINDS_OF_KUBERNETES.Lease, { namespa
 
 describe('createLeaderElection', () => {
   it('has one leader, and another as soon as it gives the lease back', async () => {
-    const a = start('a');
+    // Longer than any pause of this process, which would make another the leader.
+    const times = { leaseDurationMs: 20_000, renewDeadlineMs: 10_000 };
+    const a = start('a', times);
     await a.isLeader.until(isTrue);
-    const b = start('b');
+    const b = start('b', times);
     // Both ask every 20 ms.
     const asked = server.requests.length;
     while (server.requests.length < asked + 20) await new Promise((resolve) => setImmediate(resolve));

@@ -29,7 +29,7 @@ export interface ScriptedClientOptions {
   readonly address: string;
   readonly node: ScriptedNode;
   readonly channelCredentials?: ChannelCredentials;
-  /** How long an expected response may take. Default 5,000. */
+  /** How long an expected response may take. Default 20,000. */
   readonly timeoutMs?: number;
 }
 
@@ -64,7 +64,7 @@ abstract class ScriptedStream<Request, Response> {
     open: (client: Client) => ClientDuplexStream<Request, Response>,
     read: (response: Response) => ScriptedResponse,
   ) {
-    this.#timeoutMs = options.timeoutMs ?? 5_000;
+    this.#timeoutMs = options.timeoutMs ?? 20_000;
     this.#client = new Client(options.address, options.channelCredentials ?? credentials.createInsecure(), {
       'grpc.max_receive_message_length': -1,
       'grpc.use_local_subchannel_pool': 1,

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { credentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { silentLogger, systemClock, Watchable } from '@mizzen/core';
+import { freePort } from '@mizzen/testing';
 import { TYPE_URL } from '@mizzen/xds-api';
 import { NodeSchema } from '@mizzen/xds-api/envoy/config/core/v3/base';
 import { createXdsServer, ResourceSet, type XdsServer } from '@mizzen/xds-server';
@@ -29,7 +30,7 @@ describe('the health of a workload', () => {
       closers.push(() => server.close());
       return { server, port: await server.listen({ host: '127.0.0.1', port }) };
     };
-    const first = await startServer(0);
+    const first = await startServer(await freePort());
     const client = createXdsClient({
       address: `127.0.0.1:${first.port}`,
       node: create(NodeSchema, { id: ID }),

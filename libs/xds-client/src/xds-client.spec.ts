@@ -2,6 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { credentials } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { silentLogger, systemClock, Watchable } from '@mizzen/core';
+import { freePort } from '@mizzen/testing';
 import { TYPE_URL, unpackAny, type XdsConsumer, type XdsRejection, type XdsSubscription, type XdsUpdate } from '@mizzen/xds-api';
 import { ClusterSchema } from '@mizzen/xds-api/envoy/config/cluster/v3/cluster';
 import { NodeSchema } from '@mizzen/xds-api/envoy/config/core/v3/base';
@@ -67,7 +68,7 @@ describe('the xDS client', () => {
     },
   };
 
-  async function startServer(port = 0): Promise<number> {
+  async function startServer(port: number): Promise<number> {
     server = createXdsServer({ generator, clock: systemClock, logger: silentLogger });
     return server.listen({ host: '127.0.0.1', port });
   }
@@ -96,7 +97,7 @@ describe('the xDS client', () => {
   beforeEach(async () => {
     sets = new Map();
     consumer = new RecordingConsumer();
-    address = `127.0.0.1:${await startServer()}`;
+    address = `127.0.0.1:${await startServer(await freePort())}`;
   });
 
   afterEach(async () => {

@@ -102,7 +102,7 @@ describe('the details service', () => {
     for (const name of ['end-user', 'cookie', 'authorization', 'jwt']) expect(asked?.headers[name]).toBeUndefined();
   });
 
-  it.each<{ name: string; listener: RequestListener; error: string }>([
+  it.each<{ name: string; listener: RequestListener; error: string; timeoutMs?: number }>([
     { name: 'fails', listener: (_request, response) => response.writeHead(503).end('{}'), error: 'it answered 503' },
     { name: 'answers no JSON', listener: (_request, response) => response.end('<html>'), error: 'could not fetch the book' },
     {
@@ -111,9 +111,9 @@ describe('the details service', () => {
       error: 'knows no book with ISBN 0486424618',
     },
     { name: 'hangs up', listener: (request) => request.socket.destroy(), error: 'could not fetch the book' },
-    { name: 'is late', listener: () => undefined, error: 'no answer in time' },
-  ])('answers 400 with the reason when the external book service $name', async ({ listener, error }) => {
-    const url = await startDetails({ origin: await startBooks(listener), timeoutMs: 200 });
+    { name: 'is late', listener: () => undefined, error: 'no answer in time', timeoutMs: 200 },
+  ])('answers 400 with the reason when the external book service $name', async ({ listener, error, timeoutMs = 20_000 }) => {
+    const url = await startDetails({ origin: await startBooks(listener), timeoutMs });
     const response = await fetch(`${url}/details/0`);
     expect(response.status).toBe(400);
     expect(await response.json()).toEqual({ error: expect.stringContaining(error) });

@@ -48,7 +48,7 @@ function itCaptures(start: { readonly command: readonly string[]; readonly backe
   afterAll(async () => {
     await net.close();
     proxy.close();
-  }, 30_000);
+  }, 60_000);
 
   const cases = [...CASES, ...LOOP_CASES, ...(start.isOurs ? OUR_CASES : [])];
   it.each(cases.map((each) => [each.title, each] as const))('%s', async (_, { caller, question, answers }) => {

@@ -50,7 +50,7 @@ describeWithNetns('mizzen iptables (needs netns)', () => {
       ...['10.9.8.1', '10.9.7.1', 'fd00:9::1'].flatMap((host) => [80, 7000].map((port) => remote.serve('outside', host, port))),
     ]);
   }, 60_000);
-  afterAll(() => net.close(), 30_000);
+  afterAll(() => net.close(), 60_000);
 
   describe.each(BACKENDS)('by iptables-%s', (backend) => {
     const set = (...flags: readonly string[]): void => void iptables('--backend', backend, ...flags);

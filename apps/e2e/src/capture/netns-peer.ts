@@ -28,7 +28,7 @@ export interface Report {
   readonly answer: string;
 }
 
-const PATIENCE_MS = 3000;
+const PATIENCE_MS = 15_000;
 
 process.on('message', (order: Order) => {
   void obey(order).then((answer) => process.send?.({ id: order.id, answer } satisfies Report));

@@ -1,7 +1,7 @@
-import { type ClientHttp2Session, connect } from 'node:http2';
+import { connect } from 'node:http2';
 import { expect } from '@jest/globals';
 import type { RunningMeshProgram } from '../homes/home.ts';
-import { grpcMessage, grpcMessages } from '../peers/greeter.ts';
+import { type Chat, chatOver } from '../peers/greeter-client.ts';
 import { until } from '../until.ts';
 import type { Scenario } from './scenario.ts';
 
@@ -79,53 +79,12 @@ function total(lines: readonly string[], label: string): number {
   return lines.filter((line) => line.includes(label)).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
 }
 
-interface Chat {
-  readonly httpStatus: number;
-  readonly answers: readonly string[];
-  /** grpc-status. */
-  readonly status: string;
-}
-
 /** Says one thing after the other, each once the one before was answered. */
-async function chat(url: string, texts: readonly string[], path = '/greeter.Greeter/Chat'): Promise<Chat> {
+async function chat(url: string, texts: readonly string[], path?: string): Promise<Chat> {
   const client = connect(url);
   try {
-    return await chatOver(client, texts, path);
+    return await chatOver(client, { authority: HOST, texts, ...(path !== undefined && { path }) });
   } finally {
     client.destroy();
   }
-}
-
-function chatOver(client: ClientHttp2Session, texts: readonly string[], path: string): Promise<Chat> {
-  return new Promise((resolve, reject) => {
-    client.on('error', reject);
-    const stream = client.request(
-      { ':method': 'POST', ':path': path, ':authority': HOST, 'content-type': 'application/grpc', te: 'trailers' },
-      { endStream: false },
-    );
-    const rest = [...texts];
-    const answers: string[] = [];
-    let httpStatus = 0;
-    let status = '';
-    const next = (): void => {
-      const text = rest.shift();
-      if (text === undefined) stream.end();
-      else stream.write(grpcMessage(text));
-    };
-    stream.on('response', (head) => {
-      httpStatus = head[':status'] ?? 0;
-      status = String(head['grpc-status'] ?? '');
-    });
-    stream.on('trailers', (trailers) => {
-      status = String(trailers['grpc-status'] ?? '');
-    });
-    const read = grpcMessages((text) => {
-      answers.push(text);
-      next();
-    });
-    stream.on('data', read);
-    stream.on('error', reject);
-    stream.on('end', () => resolve({ httpStatus, answers, status }));
-    next();
-  });
 }

@@ -70,8 +70,8 @@ function splitScenario({ file, stars, ratio, otherwise }: Split): Scenario {
   };
 }
 
-/** Four standard deviations of a share around `p` over `count` draws: a right implementation fails once in 16,000 runs. */
+/** Five standard deviations of a share around `p` over `count` draws: a right implementation fails about once in a million runs. */
 function bounds(p: number, count: number): readonly [number, number] {
-  const spread = 4 * Math.sqrt((p * (1 - p)) / count);
-  return [p - spread, p + spread];
+  const spread = 5 * Math.sqrt((p * (1 - p)) / count);
+  return [Math.max(p - spread, 1 / count), p + spread];
 }

@@ -77,17 +77,24 @@ interface Started {
   send(bytes: Buffer): void;
 }
 
+interface ProxyOptions {
+  readonly names?: () => NameIndex | undefined;
+  readonly clock?: Clock;
+}
+
+const INDEX = buildNameIndex([TABLE], CONTEXT);
+
 async function startProxy(
   upstream: readonly UpstreamServer[],
-  names: NameIndex | undefined = buildNameIndex([TABLE], CONTEXT),
+  { names = () => INDEX, clock = systemClock }: ProxyOptions = {},
 ): Promise<Started> {
   const agentMetrics = createAgentMetrics(Date.now);
   const proxy = new DnsProxy({
     port: 0,
     upstream,
-    names: () => names,
+    names,
     metrics: agentMetrics,
-    clock: hurried,
+    clock,
     random: () => 0,
     logger: silentLogger,
   });
@@ -208,8 +215,8 @@ describe('the DNS proxy', () => {
     const upstream = await startUpstream((query) => ({
       answers: [{ type: 'A', name: query.questions?.[0]?.name ?? '', data: '1.2.3.4' }],
     }));
-    const proxy = await startProxy([upstream], undefined);
-    await proxy.ask('warm.example.com', 'A');
+    const proxy = await startProxy([upstream], { names: () => undefined });
+    expect(dataOf(await proxy.ask('reviews.default.svc.cluster.local', 'A'))).toEqual(['1.2.3.4']);
     expect(upstream.asked).toHaveLength(1);
   });
 
@@ -243,7 +250,7 @@ describe('the DNS proxy', () => {
         : { id: query.id ?? 0, questions: [{ name: 'other.example.com', type: 'A' as const }] };
       return encode({ type: 'response', ...forged, answers: [{ type: 'A', name, data: '6.6.6.6' }] });
     });
-    const proxy = await startProxy([upstream]);
+    const proxy = await startProxy([upstream], { clock: hurried });
     const answers = await Promise.all([proxy.ask('id.example.com', 'A'), proxy.ask('question.example.com', 'A')]);
     expect(answers.map((answer) => [rcodeOf(answer), dataOf(answer)])).toEqual([
       [2, []],
@@ -278,12 +285,11 @@ describe('the DNS proxy', () => {
   });
 
   it('goes on after a question that it cannot answer', async () => {
-    const index = buildNameIndex([TABLE], CONTEXT);
     const lookup: NameIndex['lookup'] = (name, type) => {
       if (name.startsWith('broken')) throw new Error('a mistake of ours');
-      return index.lookup(name, type);
+      return INDEX.lookup(name, type);
     };
-    const proxy = await startProxy([], { size: index.size, lookup, knows: (name) => index.knows(name) });
+    const proxy = await startProxy([], { names: () => ({ size: INDEX.size, lookup, knows: (name) => INDEX.knows(name) }) });
     const question = encode({ type: 'query', id: 1, flags: 0x0100, questions: [{ name: 'broken', type: 'A', class: 'IN' }] });
     proxy.send(question);
     const socket = connect(proxy.port, '127.0.0.1', () => socket.write(framed(question)));

@@ -33,7 +33,7 @@ describe('the health checks of a workload', () => {
     const reports: [number, string | undefined][] = [];
     const three = new Promise<void>((resolve) => {
       const checker = new HealthChecker({
-        probe: { ...probeOf({ httpGet: { port }, failureThreshold: 2 }), periodMs: 1 },
+        probe: { ...probeOf({ httpGet: { port }, failureThreshold: 2, timeoutSeconds: 20 }), periodMs: 1 },
         route: ROUTE,
         onChange(failure) {
           if (reports.push([asked, failure]) === 3) resolve();
@@ -55,8 +55,8 @@ describe('the health checks of a workload', () => {
 
 describe('one check', () => {
   it.each([
-    [{ exec: { command: ['true'] } }, undefined],
-    [{ exec: { command: ['false'] } }, 'false failed: Command failed: false'],
+    [{ exec: { command: ['true'] }, timeoutSeconds: 20 }, undefined],
+    [{ exec: { command: ['false'] }, timeoutSeconds: 20 }, 'false failed: Command failed: false'],
     [{ exec: { command: ['sleep', '5'] }, timeoutSeconds: 0.05 }, 'sleep failed: no end after 50 ms'],
     [{ tcpSocket: { port: 1 } }, 'the program does not answer: connect ECONNREFUSED 127.0.0.1:1'],
     [{ httpGet: { port: 1 } }, 'the program does not answer: connect ECONNREFUSED 127.0.0.1:1'],

@@ -12,7 +12,7 @@ const COUNTED: ReadonlySet<string> = new Set([
   'UDPWrap',
   'ProcessWrap',
 ]);
-const SETTLE_MS = 2_000;
+const SETTLE_MS = 10_000;
 
 export type OpenResources = ReadonlyMap<string, number>;
 

@@ -1,4 +1,4 @@
-const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_TIMEOUT_MS = 20_000;
 
 /** What happened, in its order, for tests that look at it or wait for it. */
 export class Recorder<T> {
@@ -23,7 +23,7 @@ export class Recorder<T> {
     this.#items = [];
   }
 
-  /** The first that fits, now or later. Rejects after `timeoutMs` (default 5,000) with all that there were. */
+  /** The first that fits, now or later. Rejects after `timeoutMs` (default 20,000) with all that there were. */
   first(fits: (item: T) => boolean = () => true, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<T> {
     return new Promise((resolve, reject) => {
       const look = (): void => {

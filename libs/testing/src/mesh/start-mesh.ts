@@ -29,7 +29,7 @@ export interface Mesh extends AsyncDisposable {
   /** Runs `use` while the resources are in force, and takes them away again. */
   with<T>(yaml: string, use: () => Promise<T>): Promise<T>;
   setMeshConfig(yaml: string): Promise<void>;
-  /** Every connected proxy, whoever started it, has answered the newest revision. Rejects after `timeoutMs` (default 10,000) with what is missing. */
+  /** Every connected proxy, whoever started it, has answered the newest revision. Rejects after `timeoutMs` (default 25,000) with what is missing. */
   settled(timeoutMs?: number): Promise<void>;
   call(request: ProxiedRequest & { readonly from: string }): Promise<Answer>;
   /** Takes a workload out of the mesh as its agent does on SIGTERM. */
@@ -40,7 +40,7 @@ export interface Mesh extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const SETTLE_TIMEOUT_MS = 10_000;
+const SETTLE_TIMEOUT_MS = 25_000;
 
 /** Resolves once every workload is registered and every proxy has its configuration. Disposing of it asserts that nothing is left open. */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
