@@ -12,6 +12,10 @@ import { LocalMesh } from './local-mesh.ts';
 import { until } from './until.ts';
 import { workspace } from './workspace.ts';
 
+const FREE_PORTS = ['gateway', 'gateway-https', 'telemetry', 'otlp', 'otlp-http', 'debug', 'xds', 'xds-mtls', 'ca', 'ca-http'].flatMap(
+  (name) => [`--${name}-port`, '0'],
+);
+
 /** `npm start` itself, as a newcomer types it. */
 describe('npm start', () => {
   let home: string;
@@ -57,7 +61,7 @@ describe('npm start', () => {
     const blocker = createServer().listen(0);
     await once(blocker, 'listening');
     const { port } = blocker.address() as AddressInfo;
-    const result = await runMizzen(['--home', home, 'up', '--gateway-port', String(port)]);
+    const result = await runMizzen(['--home', home, 'up', ...FREE_PORTS, '--gateway-port', String(port)]);
     blocker.close();
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(new RegExp(`${port}.*in use`));
@@ -72,11 +76,8 @@ describe('npm start', () => {
 });
 
 function start(home: string): { child: ChildProcess; output: () => string } {
-  const ports = ['gateway', 'gateway-https', 'telemetry', 'otlp', 'otlp-http', 'debug', 'xds', 'xds-mtls', 'ca', 'ca-http'].flatMap(
-    (name) => [`--${name}-port`, '0'],
-  );
   const env = { ...process.env, NO_COLOR: '1', MIZZEN_HOME: home };
-  const child = spawn('npm', ['start', '--', ...ports], { cwd: workspace, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('npm', ['start', '--', ...FREE_PORTS], { cwd: workspace, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => {

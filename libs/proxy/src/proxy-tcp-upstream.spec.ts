@@ -234,6 +234,8 @@ describe('metadata exchange of TCP', () => {
       // Announces a mebibyte of metadata.
       socket.write(Buffer.from([0x3d, 0x23, 0x04, 0x67, 0x00, 0x10, 0x00, 0x00]));
     });
+    // Nothing is read there, so that nothing tells that the proxy is gone.
+    server.on('connection', (socket: Socket) => cleanup.add(() => socket.destroy()));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     cleanup.add(() => server.close());

@@ -1,6 +1,6 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { type ConnectionOptions, createServer as createTlsServer, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
