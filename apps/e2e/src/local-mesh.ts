@@ -36,9 +36,19 @@ export interface LocalMeshOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
-const FREE_PORTS = ['gateway', 'gateway-https', 'telemetry', 'otlp', 'otlp-http', 'debug', 'xds', 'xds-mtls', 'ca', 'ca-http'].flatMap(
-  (name) => [`--${name}-port`, '0'],
-);
+/** Flags of `mizzen up` for a mesh beside another one. */
+export const FREE_PORTS = [
+  'gateway',
+  'gateway-https',
+  'telemetry',
+  'otlp',
+  'otlp-http',
+  'debug',
+  'xds',
+  'xds-mtls',
+  'ca',
+  'ca-http',
+].flatMap((name) => [`--${name}-port`, '0']);
 const START_DEADLINE_MS = 90_000;
 
 /** A mesh as `npm start` brings it up, in a home of its own and on free ports. `await using` stops it and removes the home. */

@@ -8,13 +8,9 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { fetchText } from './bookinfo.ts';
 import { runMizzen } from './command.ts';
-import { LocalMesh } from './local-mesh.ts';
+import { FREE_PORTS, LocalMesh } from './local-mesh.ts';
 import { until } from './until.ts';
 import { workspace } from './workspace.ts';
-
-const FREE_PORTS = ['gateway', 'gateway-https', 'telemetry', 'otlp', 'otlp-http', 'debug', 'xds', 'xds-mtls', 'ca', 'ca-http'].flatMap(
-  (name) => [`--${name}-port`, '0'],
-);
 
 /** `npm start` itself, as a newcomer types it. */
 describe('npm start', () => {
