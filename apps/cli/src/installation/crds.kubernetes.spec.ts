@@ -70,6 +70,8 @@ const INVALID: readonly (readonly [kind: Kind, spec: string | object, message: s
   ['WasmPlugin', '{ url: "ftp://a.b/c.wasm" }', 'url must have schema'],
   ['WasmPlugin', '{ url: a.b/c, vmConfig: { env: [{ name: A, valueFrom: HOST, value: b }] } }', 'value may only be set when valueFrom'],
   ['TrafficExtension', '{}', 'exactly one of wasm or lua'],
+  ['RateLimit', '{ rules: [] }', 'should have at least 1 items'],
+  ['RateLimit', '{ rules: [{ name: a, limit: { requests: 0 } }] }', 'greater than or equal to 1'],
 ];
 
 /** One resource of each kind with what is peculiar to its schema: opaque objects, maps, nulls, enums, durations. */
@@ -89,6 +91,10 @@ const VALID: readonly (readonly [kind: Kind, spec: string])[] = [
   ['Telemetry', '{ tracing: [{ randomSamplingPercentage: 12.5, customTags: { a: { literal: { value: b } } } }] }'],
   ['WasmPlugin', '{ url: "oci://a.example.com/b:1", pluginConfig: { any: { thing: [1, a] } } }'],
   ['TrafficExtension', '{ lua: { inlineCode: "return" } }'],
+  [
+    'RateLimit',
+    '{ rules: [{ name: a, scope: GLOBAL, match: { headers: { x-a: {} } }, by: [{ attribute: CALLER }], limit: { requests: 9, unit: DAY } }] }',
+  ],
 ];
 
 describeOnKubernetes('the kinds in a real API server (needs kubernetes)', () => {
