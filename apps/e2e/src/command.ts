@@ -21,6 +21,8 @@ export function runMizzen(args: readonly string[], options: { input?: string; en
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code: code ?? -1, stdout, stderr }));
+    // A program may end without having read anything; its exit code tells what came of it.
+    child.stdin?.on('error', () => undefined);
     child.stdin?.end(options.input ?? '');
   });
 }

@@ -35,6 +35,8 @@ export function run(command: string, args: readonly string[], input?: string): P
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code: code ?? -1, stdout, stderr }));
+    // A program may end without having read anything; its exit code tells what came of it.
+    child.stdin.on('error', () => undefined);
     child.stdin.end(input ?? '');
   });
 }
