@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { credentials } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -150,6 +152,17 @@ describe('the xDS client', () => {
     const update = consumer.updates.value.slice(before).find(({ typeUrl }) => typeUrl === cluster);
     expect(update?.upserts.map(({ name }) => name)).toEqual(['b', 'c']);
     expect(update?.removed).toEqual(['a']);
+  });
+
+  it('gives an address up that takes its connection and says nothing', async () => {
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => void sockets.push(socket)).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    startClient({ address: `127.0.0.1:${(silent.address() as AddressInfo).port}`, connectTimeoutMs: 50 });
+    await client.state.until((state) => state.kind === 'waiting' && state.attempt >= 2 && state.reason === 'no connection within 50 ms');
+    expect(sockets.length).toBeGreaterThanOrEqual(3);
+    for (const socket of sockets) socket.destroy();
+    silent.close();
   });
 
   it('does not claim to hold what it rejected when it connects again', async () => {

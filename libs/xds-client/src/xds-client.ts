@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { type ChannelCredentials, Client, type ClientDuplexStream, type StatusObject } from '@grpc/grpc-js';
+import { type ChannelCredentials, Client, type ClientDuplexStream, connectivityState, type StatusObject } from '@grpc/grpc-js';
 import { backoffMs, type Clock, delay, errorMessage, type Logger, type Random, type Running, Watchable } from '@mizzen/core';
 import { HEALTH_TYPE_URL, PUSH_ORDER, type XdsConsumer, type XdsRejection } from '@mizzen/xds-api';
 import type { Node } from '@mizzen/xds-api/envoy/config/core/v3/base';
@@ -37,6 +37,8 @@ export interface XdsClientOptions {
   readonly backoffMaxMs?: number;
   /** Default 30,000: Istio's keepalive of its agent. */
   readonly keepaliveMs?: number;
+  /** How long a connection may take to come about, TLS included. Default 5,000. */
+  readonly connectTimeoutMs?: number;
   /** Told of every resource that the consumer refused. */
   readonly onRejected?: (typeUrl: string, rejections: readonly XdsRejection[]) => void;
 }
@@ -54,6 +56,7 @@ export interface XdsClient extends Running {
 const PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 const CLOSE_DEADLINE_MS = 1_000;
 // Source: istio pkg/istio-agent/health (1.32): what Istio's agent sends, an HTTP status.
 const UNHEALTHY = 500;
@@ -148,7 +151,7 @@ class ReconnectingXdsClient implements XdsClient {
       return { wasConnected: false, reason: 'closed' };
     }
     try {
-      return await this.#drive(openStream(client));
+      return await this.#drive(client);
     } finally {
       this.#stream = undefined;
       client.close();
@@ -168,17 +171,28 @@ class ReconnectingXdsClient implements XdsClient {
     });
   }
 
-  #drive(stream: Stream): Promise<{ wasConnected: boolean; reason: string }> {
+  #drive(client: Client): Promise<{ wasConnected: boolean; reason: string }> {
+    const { clock, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
     return new Promise((resolve) => {
+      const stream = openStream(client);
       let wasConnected = false;
       this.#stream = stream;
+      // grpc-js sets no limit: a service address that leads to a pod just gone would keep us for as long as the kernel repeats its SYN.
+      const connecting = clock.after(connectTimeoutMs, () => {
+        if (client.getChannel().getConnectivityState(false) === connectivityState.READY) return;
+        resolve({ wasConnected, reason: `no connection within ${connectTimeoutMs} ms` });
+        stream.cancel();
+      });
       stream.on('data', (response: DeltaDiscoveryResponse) => {
         if (!wasConnected) this.state.set({ kind: 'connected', since: this.#options.clock.now() });
         wasConnected = true;
         this.#receive(response);
       });
       stream.on('error', () => {});
-      stream.on('status', (status: StatusObject) => resolve({ wasConnected, reason: status.details || `gRPC status ${status.code}` }));
+      stream.on('status', (status: StatusObject) => {
+        connecting.cancel();
+        resolve({ wasConnected, reason: status.details || `gRPC status ${status.code}` });
+      });
       this.#send([...this.#delta.open(), ...(this.#health ? [this.#health] : [])]);
     });
   }
