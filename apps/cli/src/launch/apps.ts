@@ -9,10 +9,10 @@ export interface AppEntry {
 }
 
 // Almost everything that a proxy makes for a request is garbage when it ends. A young generation of 8 MiB per half holds what 256 streams in
-// flight have made: with 4 MiB much of it was taken for old first. What survives, mostly configuration that was replaced, may double
-// before it is collected, and not grow fourfold. A scavenge has less than 1 MiB to move, which one thread does in less time than several take
+// flight have made: with 4 MiB much of it was taken for old first. What survives, mostly configuration that was replaced, may grow
+// by half before it is collected, and not fourfold. A scavenge has less than 1 MiB to move, which one thread does in less time than several take
 // to agree about it (docs/reference/performance.md).
-const PROXY_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=100', '--no-parallel-scavenge'];
+const PROXY_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=50', '--no-parallel-scavenge'];
 
 /** The apps that are subcommands: `mizzen control-plane …` becomes that process. */
 export const APPS: readonly AppEntry[] = [

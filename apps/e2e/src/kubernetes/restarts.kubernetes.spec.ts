@@ -78,9 +78,11 @@ describeOnKubernetes('restarts under load (needs kubernetes)', () => {
   }, 300_000);
 
   it('of the API server, after which configuration works again', async () => {
+    let startedAt = 0;
     await underLoad(async (load) => {
       const start = await stopApiServer();
       await load.answered(60);
+      startedAt = Date.now();
       start();
       await until(
         'the API server answers',
@@ -89,9 +91,26 @@ describeOnKubernetes('restarts under load (needs kubernetes)', () => {
       );
       await load.answered(30);
     });
+    await until('the nodes are known to be well', async () => ((await haveNodesReported(startedAt)) ? true : undefined), 120_000);
     await rolledOut(SYSTEM, 'mizzen-control-plane', 'mizzen-injector', 'mizzen-ca');
   }, 300_000);
 });
+
+/**
+ * Kubernetes takes a node that it has not heard of for 50 s for lost, and all of its pods out of their services, even where it was itself away.
+ * After a node has renewed its lease twice that is over.
+ */
+async function haveNodesReported(since: number): Promise<boolean> {
+  const leases = await list<{ spec: { renewTime: string } }>('kube-node-lease', 'leases');
+  const nodes = await list<{ status: { conditions: { type: string; status: string }[] } }>('default', 'nodes');
+  const areReady = nodes.every(({ status }) => status.conditions.some(({ type, status: value }) => type === 'Ready' && value === 'True'));
+  if (!areReady || !leases.every(({ spec }) => Date.parse(spec.renewTime) > since + 15_000)) return false;
+  return [...(await pods('default', '')), ...(await pods(SYSTEM, ''))].every(isReady);
+}
+
+async function list<T>(namespace: string, kind: string): Promise<T[]> {
+  return (JSON.parse(await kubectl(['-n', namespace, 'get', kind, '-o', 'json'])) as { items: T[] }).items;
+}
 
 function isWholePage(body: string): boolean {
   return body.includes('Reviews served by') && body.includes('William Shakespeare') && !body.includes('currently unavailable');
